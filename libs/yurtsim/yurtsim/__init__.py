@@ -1,0 +1,1 @@
+"""The local site for `yurt up` and for tests: real control plane, links that can be cut, hollow nodes."""
