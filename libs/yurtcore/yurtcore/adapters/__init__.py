@@ -1,0 +1,1 @@
+"""Drivers behind small classes; each translates its driver's errors into ours at the door."""

@@ -1,0 +1,1 @@
+"""Tools for asyncio without I/O of their own: tasks, stopping, time, back-off."""

@@ -1,0 +1,1 @@
+"""What every process offers: settings, logs, health, metrics, a control API."""

@@ -1,0 +1,1 @@
+"""Facts and formats that others rely on; pure, without I/O."""
