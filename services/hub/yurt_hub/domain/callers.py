@@ -60,7 +60,7 @@ REFUSE_FOREIGN: Final = Refusal(
 REFUSE_NOTHING: Final = Refusal(401, "no credential; use a bearer token", "no_credential")
 REFUSE_SCHEME: Final = Refusal(401, "only bearer tokens are accepted in the Authorization header", "not_a_bearer_token")
 
-_LACKING: Final = {
+_LACKING: Final[dict[Shown, Identity | Refusal]] = {
     Shown.NODE: Identity.NODE,
     Shown.NOTHING: REFUSE_NOTHING,
     Shown.FOREIGN: REFUSE_FOREIGN,
