@@ -11,8 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-_NODE_USER: Final = "system:node:"
-_NODES_GROUP: Final = "system:nodes"
+from yurtcore.wire.names import NODES_GROUP, node_user
 
 
 class Shown(enum.Enum):
@@ -139,6 +138,6 @@ def judge_certificate(subject_cn: str | None, organizations: Collection[str], no
     """
     if subject_cn is None:
         return Shown.NOTHING
-    if subject_cn == _NODE_USER + node_name and _NODES_GROUP in organizations:
+    if subject_cn == node_user(node_name) and NODES_GROUP in organizations:
         return Shown.NODE
     return Shown.FOREIGN
