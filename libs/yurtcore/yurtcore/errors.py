@@ -1,4 +1,3 @@
-# ruff: noqa: N818  each name says what to do next; that it is an error shows where it is raised
 """Errors that we raise on purpose, by what the caller can do next.
 
     YurtError

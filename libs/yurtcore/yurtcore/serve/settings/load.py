@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,6 +118,8 @@ def _read(path: str) -> bytes:
 
 def _version(cls: type[BaseModel]) -> str:
     """Version of the distribution that the model's package belongs to."""
+    from importlib import metadata  # noqa: PLC0415  costs more than the rest of this module and is rarely asked for
+
     package = cls.__module__.partition(".")[0]
     try:
         return metadata.version(package.replace("_", "-"))
