@@ -14,7 +14,7 @@ import socket
 from pathlib import Path
 from typing import Any, Self
 
-from yurtcore.errors import BadInput, Refused, Retry, YurtError
+from yurtcore.errors import BadInput, Missing, Refused, Retry, YurtError
 
 from yurtsim.links.links import Links
 
@@ -25,7 +25,7 @@ ANSWER = 4 * 1024 * 1024
 WITHIN = 5.0
 """Seconds that the link process has to answer."""
 _VERBS = ("add", "remove", "cut", "heal", "drop", "show")
-_KINDS: dict[str, type[YurtError]] = {"BadInput": BadInput, "Refused": Refused}
+_KINDS: dict[str, type[YurtError]] = {"BadInput": BadInput, "Missing": Missing}
 
 
 def answer(links: Links, line: bytes) -> dict[str, Any]:

@@ -14,7 +14,7 @@ class Links:
     """A set of links; `async with` closes them.
 
     A target is the name of a link, a node, `pool/node` or a pool; None is every link. A target that is not there is
-    `yurtcore.errors.Refused`.
+    `yurtcore.errors.Missing`.
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from yurtcore.errors import BadInput, Refused
+from yurtcore.errors import BadInput, Missing
 
 
 class Way(StrEnum):
@@ -126,7 +126,7 @@ def select(lines: Mapping[str, T], target: str | None) -> list[T]:
     """The links that a target means: all for None, else one by its own name, else a node's, `pool/node`, else a pool's.
 
     Raises:
-        Refused: When nothing goes by that name.
+        Missing: When nothing goes by that name.
     """
     if target is None:
         return list(lines.values())
@@ -136,7 +136,7 @@ def select(lines: Mapping[str, T], target: str | None) -> list[T]:
     found = [one for one in lines.values() if node and one.node == node and (not pool or one.pool == pool)]
     found = found or [one for one in lines.values() if target and one.pool == target]
     if not found:
-        raise Refused(f"no link, node or pool of the name {target!r}; there are: {_places(lines.values())}")
+        raise Missing(f"no link, node or pool of the name {target!r}; there are: {_places(lines.values())}")
     return found
 
 

@@ -9,7 +9,7 @@ import socket
 from typing import Any
 
 import pytest
-from yurtcore.errors import BadInput, Refused
+from yurtcore.errors import BadInput, Missing
 from yurtsim.links import Links
 from yurtsim.links.pipes import LIMIT
 
@@ -360,7 +360,7 @@ async def test_steering_meets_the_pool_alone(links: Links, cloud: Any) -> None:
     assert links.cut("a") == ["a-hub"]
     assert [one["state"] for one in links.show()] == ["blackhole", "up"]
     assert links.heal() == ["a-hub", "b-hub"]
-    with pytest.raises(Refused):
+    with pytest.raises(Missing):
         links.cut("c")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from yurtcore.errors import BadInput, Refused
+from yurtcore.errors import BadInput, Missing
 from yurtsim.links import UP, Mode, Way
 from yurtsim.links.modes import Bucket, select, worsen
 
@@ -48,7 +48,7 @@ def test_a_target_means_all_or_a_link_or_a_node_or_a_pool(target: str | None, na
 
 @pytest.mark.parametrize("target", ["pool-c", "pool-b/n1", "", "/"])
 def test_a_target_that_is_not_there_is_refused_with_what_is(target: str) -> None:
-    with pytest.raises(Refused, match=r"a1-hub, .*pool-a"):
+    with pytest.raises(Missing, match=r"a1-hub, .*pool-a"):
         select(LINES, target)
 
 

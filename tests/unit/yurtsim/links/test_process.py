@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from yurtcore.errors import BadInput, Refused, Retry
+from yurtcore.errors import BadInput, Missing, Retry
 from yurtsim.links import LinkControl
 
 
@@ -64,7 +64,7 @@ async def test_the_process_carries_steers_and_counts(control: LinkControl, cloud
 
 
 async def test_what_a_caller_does_wrong_comes_back_as_its_error(control: LinkControl) -> None:
-    with pytest.raises(Refused, match="'nowhere'"):
+    with pytest.raises(Missing, match="'nowhere'"):
         await control.cut("nowhere")
     with pytest.raises(BadInput, match="delay needs ms"):
         await control.cut(None, "delay")
