@@ -8,7 +8,7 @@ feeds, blanks around sizes, quoted extensions, trailers that belong into a head.
 import re
 from typing import NoReturn
 
-from yurt_hub.pump.heads import MAX_LENGTH, claims_identity
+from yurt_hub.pump.fields import MAX_LENGTH, claims_identity
 
 LINE_LIMIT = 256
 TRAILER_LIMIT = 8 * 1024
@@ -30,7 +30,7 @@ _NOT_A_TRAILER = frozenset(
 )
 
 
-class BadBody(Exception):  # noqa: N818  named as what came, like BadHead
+class BadBody(Exception):
     """A body whose framing is broken; the connection that it came on is of no more use."""
 
 
