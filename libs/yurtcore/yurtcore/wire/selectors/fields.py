@@ -25,7 +25,8 @@ Selector: TypeAlias = tuple[Term, ...]
 
 def parse(text: str) -> Selector:
     """Read a selector; raises BadInput with the part that is wrong. Terms come sorted as the API server sorts them."""
-    return tuple(_term(part, text) for part in sorted(_split(text)) if part)
+    terms = (_term(part, text) for part in sorted(_split(text)) if part)
+    return tuple(term for term in terms if term.field or term.value)  # "=" and "!=" alone say nothing
 
 
 def match(selector: Selector, values: Mapping[str, str]) -> bool:
@@ -39,7 +40,7 @@ def exact(selector: Selector, field: str) -> str | None:
 
 
 def write(selector: Selector) -> str:
-    """The selector as text; `parse` reads it back to an equal one."""
+    """The selector as text; `parse` reads the same terms back (sorted)."""
     return ",".join(f"{term.field}{'!=' if term.negated else '='}{escape(term.value)}" for term in selector)
 
 

@@ -37,7 +37,8 @@ class Requirement:
 
 Selector: TypeAlias = tuple[Requirement, ...]
 
-_TOKEN: Final = re.compile(r"[ \t\r\n]*(?P<token>==|!=|[=!(),<>]|[^=!(),<> \t\r\n\0]+)?")
+_TOKEN: Final = re.compile(r"[ \t\r\n]*(?P<token>==|!=|[=!(),<>]|[^=!(),<> \t\r\n\0]+)?\0?")
+# A zero byte ends the word before it, and the text where a word would begin: so does apimachinery's lexer.
 _SYMBOLS: Final = frozenset("=!(),<>")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?\Z")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*\Z")
@@ -128,12 +129,13 @@ class _Parser:
         if not self._is_word(key):
             self._fail(key, "a label key")
         _check_key(key, self._text)
+        if absent:
+            return Requirement(key, Op.ABSENT)
         if self._peek() in ("", ","):
-            return Requirement(key, Op.ABSENT if absent else Op.EXISTS)
+            return Requirement(key, Op.EXISTS)
         op = _BINARY.get(word := self._next())
         if op is None:
             self._fail(word, "one of = == != in notin < >")
-        # A "!" before a key with an operator is read over, as the API server does.
         values = self._set() if op in (Op.IN, Op.NOT_IN) else {self._value()}
         for value in values:
             _check_value(value, self._text)
@@ -150,26 +152,33 @@ class _Parser:
         return word
 
     def _set(self) -> set[str]:
-        """The values between parentheses; a place left empty stands for the empty value."""
+        """The values between parentheses; a place left empty stands for the empty value.
+
+        As in the API server, two commas before the end, as in "(a,,)", are one too many.
+        """
         if (word := self._next()) != "(":
             self._fail(word, "'('")
+        if self._peek() == ")":
+            self._next()
+            return {""}
         values: set[str] = set()
-        filled = False
         while True:
             word = self._next()
             if self._is_word(word):
-                if filled:
-                    self._fail(word, "',' or ')'")
                 values.add(word)
-                filled = True
-            elif word in (",", ")"):
-                if not filled:
+                if self._peek() not in (",", ")"):
+                    self._fail(self._peek(), "',' or ')'")
+            elif word == ",":
+                if not values or self._peek() in (",", ")"):
                     values.add("")
-                if word == ")":
-                    return values
-                filled = False
+                if self._peek() == ",":
+                    self._next()
+                    continue
             else:
-                self._fail(word, "',', ')' or a value")
+                self._fail(word, "',' or a value")
+            if self._peek() == ")":
+                self._next()
+                return values
 
     def _peek(self) -> str:
         return self._tokens[self._at]
