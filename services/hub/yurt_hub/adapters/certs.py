@@ -4,11 +4,19 @@ Nothing here makes certificates; the kubelet and whoever issues the serving pair
 use what the files then hold. A pair that is half replaced, or broken, leaves the former one in use.
 """
 
+import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
+import structlog
 from yurtcore.errors import BadInput
+
+WATCH_SECONDS: Final = 10.0
+"""How soon replaced files are noticed; the kubelet renews its certificate weeks before the old one ends."""
+
+_log = structlog.get_logger("certs")
 
 
 def check_authorities(ca_file: Path) -> None:
@@ -54,22 +62,40 @@ def renew(context: ssl.SSLContext, cert_file: Path, key_file: Path, ca_file: Pat
 
 
 class Watched:
-    """Files that are looked at from time to time; says when one of them was replaced."""
+    """Files that are looked at from time to time, and what to do when one of them was replaced."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        self._files = tuple(files)
+    def __init__(self, files: Iterable[Path], renew: Callable[[], None]) -> None:
+        self._files, self._renew = tuple(files), renew
         self._marks = self._look()
+        self._failed = False
 
-    def changed(self) -> bool:
-        """Say whether a file was replaced since the last call; one that is missing just now does not count."""
+    def look(self) -> None:
+        """Renew if a file was replaced; what cannot be used yet is tried again at the next look."""
         marks = self._look()
         if None in marks or marks == self._marks:
-            return False
-        self._marks = marks
-        return True
+            return
+        files = [str(file) for file in self._files]
+        try:
+            self._renew()
+        except (BadInput, OSError) as err:
+            tell = _log.debug if self._failed else _log.warning
+            tell("certificates.unusable", files=files, error=str(err))
+            self._failed = True
+            return
+        self._marks, self._failed = marks, False
+        _log.info("certificates.renewed", files=files)
 
     def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_mark(file) for file in self._files)
+
+
+async def keep_fresh(watched: Iterable[Watched], *, every: float = WATCH_SECONDS) -> None:
+    """Look at the files every so many seconds, for ever."""
+    watched = tuple(watched)
+    while True:
+        await asyncio.sleep(every)
+        for files in watched:
+            files.look()
 
 
 def _mark(file: Path) -> tuple[int, int, int] | None:

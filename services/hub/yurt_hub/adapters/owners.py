@@ -101,6 +101,17 @@ def local_policy(executables: Iterable[str]) -> LocalPolicy:
     )
 
 
+def self_test() -> str | None:
+    """Say why local callers cannot be told apart on this machine; None when they can."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        try:
+            seen = ask_kernel(ours.getsockname(), server.getsockname())
+        except OSError as err:
+            return f"the kernel does not say who owns a socket ({err.strerror})"
+        inode = os.fstat(ours.fileno()).st_ino
+        return None if seen == (os.geteuid(), inode) else "the kernel does not say who owns a socket (no inet_diag)"
+
+
 def ask_kernel(ours: Address, peer: Address) -> tuple[int, int] | None:
     """Look up one connected TCP socket by its two ends; return its (uid, inode), None when there is none.
 

@@ -58,7 +58,7 @@ class Traffic:
     requests: dict[tuple[str, str, int], int] = field(default_factory=lambda: defaultdict(int))
     """Answers by (verb, resource, status code); :meth:`count` adds to it."""
     durations: dict[str, Histogram] = field(default_factory=dict)
-    """Seconds from a request's head to the end of its answer, by verb; a watch counts until its answer's head."""
+    """Seconds from a request to the end of its answer, by verb; a watch counts its whole life."""
     bytes_to_client: int = 0
     """Bytes of answers' bodies passed down."""
     bytes_to_cloud: int = 0

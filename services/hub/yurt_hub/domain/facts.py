@@ -1,0 +1,48 @@
+"""What a hub tells about itself to whoever may read its control API: no tokens, no callers, no objects."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from yurt_hub.domain.links import LinkTable
+from yurt_hub.domain.traffic import Traffic, UpstreamSeen
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Which hub this is."""
+
+    version: str
+    node: str
+    pool: str
+    working_mode: str
+    pid: int
+    root_dir: str
+    servers: Sequence[str]
+
+
+@dataclass(slots=True)
+class Facts:
+    """What there is to tell, and where it is read; filled while the hub starts."""
+
+    about: About
+    links: LinkTable
+    traffic: Traffic
+    upstreams: Callable[[], Sequence[UpstreamSeen]]
+    clock: Callable[[], float]
+    """The clock that the link table is told."""
+    listeners: dict[str, str] = field(default_factory=dict)
+    """Addresses by door: local (plain), secure (TLS), admin (the control API)."""
+    unready: str | None = "the proxy ports are not open yet"
+    """Why callers cannot be served; None when they can."""
+
+    def no_cloud(self) -> str | None:
+        """Say why the cloud cannot be asked; None when it can."""
+        if self.links.any_up():
+            return None
+        errors = [f"{seen.server}: {seen.last_error or 'no answer yet'}" for seen in self.links.view()]
+        return f"no API server can be reached ({'; '.join(errors)})"
+
+    def labels(self) -> Mapping[str, str]:
+        """What tells this hub from others in metrics."""
+        about = self.about
+        return {"version": about.version, "node": about.node, "pool": about.pool, "working_mode": about.working_mode}

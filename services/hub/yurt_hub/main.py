@@ -1,0 +1,161 @@
+"""The hub's wiring: settings, adapters, pump, control API, tasks; and the order in which it starts and stops.
+
+The proxy ports open before the control API is imported: node components wait for them, people do not.
+"""
+
+import asyncio
+import functools
+import gc
+import os
+import random
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from importlib import metadata
+
+import structlog
+import uvloop
+from yurtcore.errors import BadInput
+from yurtcore.flow.stop import until_told
+from yurtcore.flow.tasks import Tasks, Work
+from yurtcore.serve import logs
+from yurtcore.serve.settings import load
+
+from yurt_hub.adapters import certs
+from yurt_hub.adapters.doors import LocalDoor, SecureDoor
+from yurt_hub.adapters.owners import Owners, local_policy, self_test
+from yurt_hub.adapters.prober import keep_probing, tell
+from yurt_hub.adapters.state import claimed
+from yurt_hub.domain.facts import About, Facts
+from yurt_hub.domain.links import Changed, LinkTable
+from yurt_hub.domain.traffic import Traffic
+from yurt_hub.pump.cloud import Cloud, UpstreamTls
+from yurt_hub.pump.front import ClientLimits, Front
+from yurt_hub.pump.site import UpstreamLimits
+from yurt_hub.settings import FOREIGN, FileSettings, HubSettings
+
+_log = structlog.get_logger("hub")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a hub until SIGTERM or SIGINT; a wrong input ends it with one line and code 2."""
+    words = sys.argv[1:] if argv is None else argv
+    cfg, _ = load(HubSettings, words, env_prefix="YURT_HUB", prog="yurt-hub", foreign=FOREIGN)
+    logs.set_up(cfg.log.level, cfg.log.fmt)
+    wrong: list[BaseException] = []
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(cfg))
+    except* BadInput as found:
+        wrong += found.exceptions
+    if wrong:
+        print(f"yurt-hub: {wrong[0]}", file=sys.stderr)  # noqa: T201 (for the person who started it)
+        raise SystemExit(2)
+
+
+async def run(cfg: HubSettings) -> None:
+    """Start in order, serve until told to stop, end in reverse order."""
+    files = cfg.files
+    certs.check_authorities(files.ca)
+    certs.check_pair(files.cert, files.client_key, flags="--cert-file and --key-file")
+    secure = _secure_door(files, cfg.node_name)
+    with ExitStack() as shed:
+        shed.enter_context(claimed(cfg.root_dir))
+        threads = shed.enter_context(ThreadPoolExecutor(1, thread_name_prefix="callers"))
+        async with until_told() as stop, asyncio.TaskGroup() as group:
+            tasks = Tasks(group, stop, lambda name, err: _log.error("task.failed", task=name, error=repr(err)))
+            facts, cloud, front = _assemble(cfg, tasks)
+            policy = local_policy(cfg.components)
+            local = LocalDoor(Owners(policy), policy, threads)
+            watched = [certs.Watched({files.ca, files.cert, files.client_key}, cloud.reload)]
+            try:
+                await _listen(facts, front, cfg.listen.proxy, cfg.listen.proxy_port, local, "--proxy-port")
+                if secure is not None:
+                    door, renewed = secure
+                    watched.append(renewed)
+                    await _listen(facts, front, cfg.listen.proxy, cfg.listen.secure_port, door, "--proxy-secure-port")
+                facts.unready = self_test()
+                tasks.start("sweep", front.run())
+                tasks.start("links", _probing(cfg, facts, cloud, tasks))
+                tasks.start("certificates", certs.keep_fresh(watched))
+                _log.info("hub.listening", node=cfg.node_name, unready=facts.unready, **facts.listeners)
+                serve = await asyncio.to_thread(_control_api, cfg, facts)
+                tasks.start("control API", serve(stop))
+                _log.info("hub.started", admin=facts.listeners["admin"], pid=os.getpid())
+                gc.collect()
+                gc.freeze()
+                await stop.wait()
+                _log.info("hub.stopping", in_flight=facts.traffic.in_flight, streams=facts.traffic.streams)
+            finally:
+                await front.drain(cfg.limits.drain if stop.is_set() else 0.0)
+                await cloud.close()
+                tasks.cancel()
+
+
+def _assemble(cfg: HubSettings, tasks: Tasks) -> tuple[Facts, Cloud, Front]:
+    clock = asyncio.get_running_loop().time
+    traffic = Traffic()
+
+    def changed(change: Changed) -> None:
+        tell(change, retry_in=links.retry_after(clock()))
+        cloud.changed(change)
+
+    links = LinkTable(cfg.server_addr, cfg.link.policy(), now=clock(), draw=random.random, told=changed)
+    cloud = Cloud(
+        list(cfg.server_addr),
+        tls=UpstreamTls(cfg.files.ca, cfg.files.cert, cfg.files.client_key),
+        links=links,
+        traffic=traffic,
+        limits=UpstreamLimits(connections=cfg.limits.connections),
+        spawn=tasks.spawn,
+        log=structlog.get_logger("cloud"),
+        clock=clock,
+    )
+    limits = ClientLimits(clients=cfg.limits.clients)
+    front = Front(cloud, traffic=traffic, limits=limits, spawn=tasks.spawn, clock=clock)
+    about = About(
+        version=metadata.version("yurt-hub"),
+        node=cfg.node_name,
+        pool=cfg.nodepool_name,
+        working_mode=cfg.working_mode,
+        pid=os.getpid(),
+        root_dir=str(cfg.root_dir),
+        servers=cfg.server_addr,
+    )
+    return Facts(about, links, traffic, cloud.snapshot, clock), cloud, front
+
+
+def _secure_door(files: FileSettings, node_name: str) -> tuple[SecureDoor, certs.Watched] | None:
+    pair = files.serving_pair
+    if pair is None:
+        return None
+    context = certs.serving_context(*pair, files.ca)
+    renew = functools.partial(certs.renew, context, *pair, files.ca)
+    return SecureDoor(context, node_name), certs.Watched({*pair, files.ca}, renew)
+
+
+async def _listen(facts: Facts, front: Front, host: str, port: int, door: LocalDoor | SecureDoor, flag: str) -> None:
+    try:
+        bound = await front.listen(host, port, door)
+    except OSError as err:
+        why = os.strerror(err.errno) if err.errno else str(err)
+        raise BadInput(f"cannot listen on {host}:{port} ({why}); free it or choose another by {flag}") from err
+    facts.listeners[door.name] = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+
+
+def _probing(cfg: HubSettings, facts: Facts, cloud: Cloud, tasks: Tasks) -> Work:
+    timeout = cfg.link.policy().timeout
+    return keep_probing(facts.links, probe=cloud.probe, spawn=tasks.spawn, clock=facts.clock, timeout=timeout)
+
+
+def _control_api(cfg: HubSettings, facts: Facts) -> Callable[[asyncio.Event], Work]:
+    """Import and build the control API and open its port; runs in a thread, while the proxy serves already."""
+    from yurtcore.serve import server  # noqa: PLC0415
+
+    from yurt_hub.api import admin  # noqa: PLC0415 (0.4 s that no node component waits for)
+
+    sock = server.bind(cfg.listen.admin, cfg.listen.admin_port, flag="--serve-port")
+    facts.listeners["admin"] = f"{cfg.listen.admin}:{sock.getsockname()[1]}"
+    api = admin.control_api(facts)
+    return lambda stop: server.serve(api, sock=sock, stop=stop)
