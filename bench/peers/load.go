@@ -1,0 +1,220 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// outcome is what one run of load tells the harness. CPU is that of the processes under test, read at the
+// first and the last instant of the measured window.
+type outcome struct {
+	Requests int64   `json:"requests"`
+	Bytes    int64   `json:"bytes"`
+	Errors   int64   `json:"errors"`
+	Seconds  float64 `json:"seconds"`
+	CPU      float64 `json:"cpu_s"`
+	User     float64 `json:"user_s"`
+	System   float64 `json:"system_s"`
+	P50      float64 `json:"p50_ms"`
+	P99      float64 `json:"p99_ms"`
+	Error    string  `json:"error,omitempty"`
+	// Connections that the upstream held while watches were open.
+	Connections int64 `json:"connections,omitempty"`
+}
+
+func (o *outcome) used(spent cpu) { o.CPU, o.User, o.System = spent.Total, spent.User, spent.System }
+
+func (o *outcome) latencies(all []time.Duration) {
+	if len(all) == 0 {
+		return
+	}
+	slices.Sort(all)
+	at := func(q float64) float64 { return float64(all[int(q*float64(len(all)-1))]) / 1e6 }
+	o.P50, o.P99 = at(0.5), at(0.99)
+}
+
+// getCommand keeps one small GET in flight on each of its connections.
+func getCommand(args []string) error {
+	var c caller
+	flags := newFlags("get")
+	c.flags(flags, smallPath)
+	conns := flags.Int("conns", 16, "connections")
+	length := flags.Float64("seconds", 2, "measured time")
+	warm := flags.Float64("warm", 0.3, "time before it")
+	_ = flags.Parse(args)
+	head, err := c.head()
+	if err != nil {
+		return err
+	}
+	config, err := c.tlsConfig()
+	if err != nil {
+		return err
+	}
+	workers := make([]*worker, *conns)
+	for i := range workers {
+		exchange, err := c.dial(head, config)
+		if err != nil {
+			return err
+		}
+		workers[i] = &worker{exchange: exchange}
+	}
+	begin := time.Now().Add(seconds(*warm))
+	end := begin.Add(seconds(*length))
+	var group sync.WaitGroup
+	for _, w := range workers {
+		group.Go(func() { w.run(begin, end) })
+	}
+	time.Sleep(time.Until(begin))
+	before := cpuOf(c.pids)
+	time.Sleep(time.Until(end))
+	out := outcome{Seconds: time.Since(begin).Seconds()}
+	out.used(cpuOf(c.pids).since(before))
+	group.Wait()
+	var all []time.Duration
+	for _, w := range workers {
+		all = append(all, w.latencies...)
+		out.Bytes += w.bytes
+		if w.err != nil {
+			out.Errors++
+			out.Error = w.err.Error()
+		}
+	}
+	out.Requests = int64(len(all))
+	out.latencies(all)
+	return printJSON(out)
+}
+
+type worker struct {
+	exchange  *exchange
+	latencies []time.Duration
+	bytes     int64
+	err       error
+}
+
+func (w *worker) run(begin, end time.Time) {
+	w.latencies = make([]time.Duration, 0, 1<<14)
+	_ = w.exchange.conn.SetDeadline(end.Add(10 * time.Second))
+	defer func() { _ = w.exchange.conn.Close() }()
+	last := time.Now()
+	for last.Before(end) {
+		n, err := w.exchange.do()
+		now := time.Now()
+		if err != nil {
+			w.err = err
+			return
+		}
+		if last.After(begin) {
+			w.latencies = append(w.latencies, now.Sub(last))
+			w.bytes += int64(n)
+		}
+		last = now
+	}
+}
+
+// listCommand reads the long list again and again, with reads of 1 MB, and tells bytes of bodies.
+func listCommand(args []string) error {
+	var c caller
+	flags := newFlags("list")
+	c.flags(flags, listPath)
+	conns := flags.Int("conns", 1, "connections")
+	length := flags.Float64("seconds", 2, "measured time, at least one whole list for each connection")
+	want := flags.Int64("want", 0, "bytes that each list must have (0: whatever)")
+	_ = flags.Parse(args)
+	client, err := c.client(1 << 20)
+	if err != nil {
+		return err
+	}
+	if _, err := readList(&c, client, make([]byte, 1<<20)); err != nil { // warm
+		return err
+	}
+	var (
+		out   outcome
+		mu    sync.Mutex
+		all   []time.Duration
+		group sync.WaitGroup
+	)
+	begin, before := time.Now(), cpuOf(c.pids)
+	for range *conns {
+		group.Go(func() {
+			buffer := make([]byte, 1<<20)
+			for {
+				start := time.Now()
+				n, err := readList(&c, client, buffer)
+				if err == nil && *want > 0 && n != *want {
+					err = fmt.Errorf("list of %d bytes instead of %d", n, *want)
+				}
+				mu.Lock()
+				out.Bytes += n
+				out.Requests++
+				all = append(all, time.Since(start))
+				if err != nil {
+					out.Errors++
+					out.Error = err.Error()
+				}
+				mu.Unlock()
+				if err != nil || time.Since(begin) > seconds(*length) {
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	out.Seconds = time.Since(begin).Seconds()
+	out.used(cpuOf(c.pids).since(before))
+	out.latencies(all)
+	return printJSON(out)
+}
+
+// firstCommand asks until the first right answer comes and tells when that was (wall clock, nanoseconds).
+func firstCommand(args []string) error {
+	var c caller
+	flags := newFlags("first")
+	c.flags(flags, smallPath)
+	patience := flags.Float64("patience", 30, "seconds")
+	_ = flags.Parse(args)
+	head, err := c.head()
+	if err != nil {
+		return err
+	}
+	config, err := c.tlsConfig()
+	if err != nil {
+		return err
+	}
+	var problem error = errors.New("not tried")
+	for end := time.Now().Add(seconds(*patience)); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		exchange, err := c.dial(head, config)
+		if err == nil {
+			_ = exchange.conn.SetDeadline(time.Now().Add(5 * time.Second))
+			_, err = exchange.do()
+			_ = exchange.conn.Close()
+		}
+		if err == nil {
+			return printJSON(map[string]int64{"at": time.Now().UnixNano()})
+		}
+		problem = err
+	}
+	return fmt.Errorf("no answer: %w", problem)
+}
+
+func readList(c *caller, client *http.Client, buffer []byte) (int64, error) {
+	response, err := c.request(client)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	for total := int64(0); ; {
+		n, err := response.Body.Read(buffer)
+		total += int64(n)
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
