@@ -122,6 +122,8 @@ def api_server(binary: Path, ports: Ports, files: Files, wishes: Wishes) -> list
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged",
+        # Without it a stop waits 60 s for the watches of clients, which wait for it.
+        "--shutdown-watch-termination-grace-period=3s",
         f"--service-account-issuer={ISSUER}",
         f"--service-account-key-file={files.accounts.cert}",
         f"--service-account-signing-key-file={files.accounts.key}",
