@@ -111,10 +111,10 @@ class _Framing:
 
     def _hold(self, probe: bytes, part: re.Pattern[bytes], limit: int, data: bytes) -> int:
         """Keep the beginning of a line until more of it comes."""
-        if len(probe) > limit:
-            _too_long()
         if part.fullmatch(probe) is None:
             raise BadBody("The body's framing is broken.")
+        if len(probe) > limit:
+            _too_long()
         self._held = probe
         return len(data)
 

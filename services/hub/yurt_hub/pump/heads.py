@@ -229,8 +229,8 @@ def _request_at_length(data: bytes, at: int, method: bytes, target: bytes) -> Re
         raise BadHead(400, "The head needs exactly one Host with a name or an address in it.")
     length = body_length(special, 400)
     options = connection_options(special, 400)
-    upgrade = special[b"upgrade"][0].lower() if b"upgrade" in options and b"upgrade" in special else b""
-    if upgrade == b"h2c":  # deprecated, and a way around every check of ours: served as the plain request it also is
+    upgrade = special[b"upgrade"][0] if b"upgrade" in options and b"upgrade" in special else b""
+    if upgrade.lower() == b"h2c":  # deprecated, and a way around every check of ours: served as a plain request
         upgrade = b""
     if upgrade and length:
         raise BadHead(400, "A request that asks for another protocol must not have a body.")
@@ -252,7 +252,7 @@ def _request_at_length(data: bytes, at: int, method: bytes, target: bytes) -> Re
         special[b"authorization"][0] if b"authorization" in special else None,
         head,
         b"close" in options,
-        upgrade or None,
+        upgrade.lower() or None,
         expect,
         b"sec-websocket-protocol" in special and _WS_BEARER in b",".join(special[b"sec-websocket-protocol"]).lower(),
     )
