@@ -4,9 +4,9 @@ The pump listens; for each accepted connection it asks the door's :meth:`greet` 
 """
 
 import asyncio
-import ssl
 from collections.abc import Collection
 from concurrent.futures import Executor
+from ssl import SSLContext
 from typing import Any, Final
 
 import structlog
@@ -25,9 +25,9 @@ class LocalDoor:
     """Plain HTTP on loopback, for the node's own components: known by the process that owns the socket."""
 
     name = "local"
-    ssl: ssl.SSLContext | None = None
 
     def __init__(self, owners: Owners, policy: LocalPolicy, threads: Executor) -> None:
+        self.ssl: SSLContext | None = None
         self._owners, self._policy, self._threads = owners, policy, threads
         self._refused: set[tuple[int | None, str | None]] = set()
         self._log = structlog.get_logger("door").bind(door=self.name)
@@ -71,8 +71,8 @@ class SecureDoor:
 
     name = "secure"
 
-    def __init__(self, context: ssl.SSLContext, node_name: str) -> None:
-        self.ssl: ssl.SSLContext | None = context
+    def __init__(self, context: SSLContext, node_name: str) -> None:
+        self.ssl: SSLContext | None = context
         self._node_name = node_name
 
     async def greet(self, transport: asyncio.Transport) -> Shown:

@@ -173,9 +173,9 @@ class LinkTable:
     def missed(self, server: str, now: float, why: str) -> tuple[Changed, ...]:
         """A dial failed, a probe or a ping had no answer in time, or a connection was lost."""
         row = self._rows[server]
-        row.last_error = why
         if row.misses and now < row.last_miss + self._policy.miss_gap:
             return ()
+        row.last_error = why
         row.asked = False
         row.misses = row.misses + 1 if now < row.last_miss + self._policy.miss_window else 1
         row.last_miss = now
