@@ -14,6 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # import mode importlib adds not
 pytest_plugins = ["kit.plane"]
 
 
+def pytest_sessionstart() -> None:
+    """Say that the main thread has no loop: else looptime's look for one makes a loop that nobody closes."""
+    asyncio.set_event_loop(None)
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_running(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a child process or an asyncio task behind; fixtures of wider scope keep theirs."""
