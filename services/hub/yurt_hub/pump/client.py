@@ -62,7 +62,6 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: who calls is found out before the first byte is looked at."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")  # noqa: S101 - narrows the type
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(high=WRITE_HIGH)
         self.deadline = self._front.now + self._front.limits.head_within
@@ -86,9 +85,8 @@ class Client(asyncio.Protocol):
         self._buffer = b""
 
     def eof_received(self) -> bool:
-        """A half-closed client still wants a short answer; of a watch it would never read the end."""
-        exchange = self._exchange
-        return exchange is not None and exchange.body_done and exchange.route.road is Road.SHORT
+        """A client that sends no more has left, as Go's server takes it: nobody would read the rest of a watch."""
+        return False
 
     def pause_writing(self) -> None:
         """The client reads slowly: stop its upstream."""
@@ -158,6 +156,7 @@ class Client(asyncio.Protocol):
         route = classify(request.method, request.target, request.upgrade is not None, request.length != 0)
         exchange = Exchange(self, request, route, identity, self._front.clock())
         self._exchange = exchange
+        self._front.arrived(exchange)
         self.deadline = exchange.started + route.answer_within
         if request.length:
             self._left = request.length
@@ -167,7 +166,7 @@ class Client(asyncio.Protocol):
         elif rest:
             self._buffer = rest
             self._read(on=False)
-        self._front.begun(exchange)
+        self._front.ready(exchange)
 
     def _body_bytes(self, exchange: Exchange, data: bytes) -> bool:
         """Pass on what belongs to the body, keep what comes after it; False if the body is broken."""

@@ -212,7 +212,7 @@ class Cloud:
     async def _dial_http1(self, pool: Http1Pool) -> None:
         try:
             connection = await self._connect(pool.site, "http/1.1", lambda: Http1(pool))
-        except (OSError, TimeoutError) as failure:
+        except Exception as failure:  # noqa: BLE001 - whatever it was, the pool must not wait for this dial any more
             pool.refused(self._dial_failed(pool.site, failure))
             return
         pool.opened(connection)
@@ -220,7 +220,7 @@ class Cloud:
     async def _dial_http2(self, mux: Http2Mux) -> None:
         try:
             connection = await self._connect(mux.site, "h2", lambda: Http2(mux))
-        except (OSError, TimeoutError) as failure:
+        except Exception as failure:  # noqa: BLE001 - as above
             mux.refused(self._dial_failed(mux.site, failure))
             return
         if connection.agreed:
@@ -250,7 +250,9 @@ class Cloud:
 
     def _dial_failed(self, site: Site, failure: Exception) -> str:
         why = (
-            f"no connection within {self.limits.dial_within:g} s" if isinstance(failure, TimeoutError) else str(failure)
+            f"no connection within {self.limits.dial_within:g} s"
+            if isinstance(failure, TimeoutError)
+            else str(failure) or repr(failure)
         )
         self.traffic.lost[site.server] += 1
         self._links.missed(site.server, self._clock(), why)

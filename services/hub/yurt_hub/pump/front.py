@@ -172,12 +172,14 @@ class Front:
         if not self._clients:
             self._empty.set()
 
-    def begun(self, exchange: Exchange) -> None:
-        """A request is whole: send it."""
-        traffic = self.traffic
-        traffic.in_flight += 1
+    def arrived(self, exchange: Exchange) -> None:
+        """A request's head is understood; it counts from here on until `finished` or `cancelled`."""
+        self.traffic.in_flight += 1
         if exchange.route.road is not Road.SHORT:
-            traffic.streams += 1
+            self.traffic.streams += 1
+
+    def ready(self, exchange: Exchange) -> None:
+        """Send it, with what has come of its body."""
         self._cloud.open(exchange)
 
     def finished(self, exchange: Exchange) -> None:
