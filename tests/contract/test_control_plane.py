@@ -1,13 +1,12 @@
 """The real control plane and hollow nodes: what tests and `yurt up` rely on."""
 
-import asyncio
 import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
+from kit.kubectl import must, objects
 from kit.plane import MakePlane
 from yurtsim import seed
 from yurtsim.controlplane import ControlPlane, Wishes
@@ -17,39 +16,6 @@ from yurtsim.processes import ProcessError, free_ports
 pytestmark = pytest.mark.controlplane
 
 RUNNING = "--for=jsonpath={.status.phase}=Running"
-
-
-async def kubectl(cloud: ControlPlane, *args: str, config: Path | None = None, within: float = 90.0) -> tuple[int, str]:
-    """Run kubectl as admin, or with another kubeconfig; return exit code and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        cloud.binaries / "kubectl",
-        f"--kubeconfig={config or cloud.admin_kubeconfig}",
-        f"--cache-dir={cloud.folder / 'kubectl-cache'}",
-        *args,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(within):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise
-    assert process.returncode is not None
-    return process.returncode, said.decode()
-
-
-async def must(cloud: ControlPlane, *args: str, config: Path | None = None) -> str:
-    code, said = await kubectl(cloud, *args, config=config)
-    assert code == 0, said
-    return said
-
-
-async def objects(cloud: ControlPlane, *args: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = json.loads(await must(cloud, "get", *args, "-o", "json"))["items"]
-    return items
 
 
 async def test_all_processes_come_up_and_end_without_leftovers(private_plane: MakePlane, tmp_path: Path) -> None:

