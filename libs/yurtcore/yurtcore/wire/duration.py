@@ -19,6 +19,8 @@ _UNITS: Final = {
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^0-9.]+)", re.ASCII)
 _LIMIT: Final = Fraction(2**63, 10**9)
 """Go holds a duration in 64 bits of nanoseconds, about 292 years."""
+_LENGTH: Final = 100
+"""Characters; a longer text is no duration that a person wrote."""
 
 
 def parse_go(text: str) -> float:
@@ -26,15 +28,15 @@ def parse_go(text: str) -> float:
     sign, body = (-1, text[1:]) if text[:1] == "-" else (1, text.removeprefix("+"))
     if body == "0":
         return 0.0
+    if not 0 < len(body) <= _LENGTH:
+        raise _not_a_duration(text)
     total, at = Fraction(0), 0
     while at < len(body):
         part = _PART.match(body, at)
         if part is None or part[2] not in _UNITS:
-            raise BadInput(f"{text!r} is not a duration; write it like 40s, 1m30s or 500ms")
-        total += Fraction(part[1] if part[1][-1] != "." else part[1] + "0") * _UNITS[part[2]]
+            raise _not_a_duration(text)
+        total += Fraction(part[1].rstrip(".")) * _UNITS[part[2]]
         at = part.end()
-    if not body:
-        raise BadInput(f"{text!r} is not a duration; write it like 40s, 1m30s or 500ms")
     if total > _LIMIT or (total == _LIMIT and sign > 0):
         raise BadInput(f"{text!r} is longer than a duration can be (292 years)")
     return float(sign * total)
@@ -65,3 +67,7 @@ def _decimal(nanos: int, size: int) -> str:
     if not rest:
         return str(whole)
     return f"{whole}.{str(rest).rjust(len(str(size)) - 1, '0').rstrip('0')}"
+
+
+def _not_a_duration(text: str) -> BadInput:
+    return BadInput(f"{text[:_LENGTH]!r} is not a duration; write it like 40s, 1m30s or 500ms")

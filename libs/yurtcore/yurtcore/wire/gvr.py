@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import quote, unquote, unquote_plus
 
 from yurtcore.errors import BadInput
+from yurtcore.wire.integers import int64
 from yurtcore.wire.selectors import fields, labels
 
 _NO_QUERY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
@@ -27,8 +28,6 @@ _VERBS: Final = {
 }
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?=//)")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+\Z", re.ASCII)
-_INT64: Final = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ def _selected_name(query: Mapping[str, tuple[str, ...]]) -> str:
     """The one name that the field selector demands; "" when a parameter beside it does not parse, as the server."""
     for key in ("timeoutSeconds", "limit"):
         values = query.get(key)
-        if values and not (_INTEGER.match(values[0]) and int(values[0]) in _INT64):
+        if values and int64(values[0]) is None:
             return ""
     try:
         labels.parse(query.get("labelSelector", ("",))[0])

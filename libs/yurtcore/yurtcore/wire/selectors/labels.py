@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, NoReturn, TypeAlias
 
 from yurtcore.errors import BadInput
+from yurtcore.wire.integers import int64
 
 
 class Op(Enum):
@@ -42,8 +43,6 @@ _TOKEN: Final = re.compile(r"[ \t\r\n]*(?P<token>==|!=|[=!(),<>]|[^=!(),<> \t\r\
 _SYMBOLS: Final = frozenset("=!(),<>")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?\Z")
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*\Z")
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+\Z")
-_INT64: Final = range(-(2**63), 2**63)
 _BINARY: Final = {
     op.value: op for op in (Op.EQUALS, Op.DOUBLE_EQUALS, Op.NOT_EQUALS, Op.IN, Op.NOT_IN, Op.GREATER, Op.LESS)
 }
@@ -75,7 +74,7 @@ def _holds(requirement: Requirement, value: str | None) -> bool:
         case Op.ABSENT:
             return value is None
         case Op.GREATER | Op.LESS:
-            left, right = _int64(value or ""), _int64(requirement.values[0])
+            left, right = int64(value or ""), int64(requirement.values[0])
             if left is None or right is None:
                 return False
             return left > right if requirement.op is Op.GREATER else left < right
@@ -91,13 +90,6 @@ def _write(requirement: Requirement) -> str:
             return f"{requirement.key} {requirement.op.value} ({','.join(requirement.values)})"
         case _:
             return f"{requirement.key}{requirement.op.value}{requirement.values[0]}"
-
-
-def _int64(text: str) -> int | None:
-    if not _INTEGER.match(text) or len(text) > 20:
-        return None
-    value = int(text)
-    return value if value in _INT64 else None
 
 
 class _Parser:
@@ -139,7 +131,7 @@ class _Parser:
         values = self._set() if op in (Op.IN, Op.NOT_IN) else {self._value()}
         for value in values:
             _check_value(value, self._text)
-        if op in (Op.GREATER, Op.LESS) and any(_int64(value) is None for value in values):
+        if op in (Op.GREATER, Op.LESS) and any(int64(value) is None for value in values):
             raise BadInput(f"label selector {self._text!r}: {key} {op.value} needs a whole number")
         return Requirement(key, op, tuple(sorted(values)))
 
