@@ -91,8 +91,6 @@ async def test_rights_come_with_the_files_and_go_without_a_trace(private_plane: 
 
 
 def refused() -> str:
-    who, what = (
-        'User "system:node:n1"',
-        'resource "endpointslices" in API group "discovery.k8s.io" at the cluster scope',
-    )
-    return f"Error from server (Forbidden): endpointslices.discovery.k8s.io is forbidden: {who} cannot list {what}\n"
+    what = 'resource "endpointslices" in API group "discovery.k8s.io" at the cluster scope'
+    said = f'endpointslices.discovery.k8s.io is forbidden: User "system:node:n1" cannot list {what}'
+    return f"Error from server (Forbidden): {said}\n"

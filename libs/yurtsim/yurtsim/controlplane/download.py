@@ -107,4 +107,7 @@ def _text(url: str) -> str:
 
 
 def _why(err: Exception) -> str:
+    if isinstance(err, urllib.error.HTTPError):
+        err.close()
+        return f"the server answered {err.code}"
     return str(err.reason) if isinstance(err, urllib.error.URLError) else str(err) or type(err).__name__
