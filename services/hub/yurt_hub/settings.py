@@ -17,6 +17,8 @@ from yurt_hub.domain.links import LinkPolicy
 
 def _server(text: str) -> str:
     """Read one API server's address and write it as ``https://host:port``."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} is not a URL")
     url = urlsplit("https:" + text if text.startswith("//") else text)
     if "://" not in text and not text.startswith("//"):
         raise ValueError(f"{text!r} is not a URL; write https://{text}")
