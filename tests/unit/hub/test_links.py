@@ -84,6 +84,16 @@ def test_failures_of_one_moment_count_once() -> None:
     assert state(links) is Link.SHAKY
 
 
+def test_a_probe_whose_dial_failed_is_one_failure() -> None:
+    """The dial's reason is kept; that the probe had no answer either says nothing new."""
+    links = table()
+    links.heard(A, 0.0)
+    links.missed(A, 10.1, "refused", since=10.0)
+    assert links.missed(A, 12.0, "no answer", since=10.0) == ()
+    assert links.view()[0].last_error == "refused"
+    assert links.missed(A, 14.0, "no answer", since=12.0)[0].now is Link.DOWN
+
+
 def test_failures_far_apart_do_not_add_up() -> None:
     links = table()
     links.heard(A, 0.0)

@@ -28,13 +28,14 @@ async def keep_probing(
     """
 
     async def once(server: str) -> None:
+        since = clock()
         try:
             async with asyncio.timeout(timeout):
                 await probe(server)
         except TimeoutError:
-            links.missed(server, clock(), f"no answer to a probe within {timeout:g} s")
+            links.missed(server, clock(), f"no answer to a probe within {timeout:g} s", since=since)
         except OSError as err:
-            links.missed(server, clock(), str(err) or type(err).__name__)
+            links.missed(server, clock(), str(err) or type(err).__name__, since=since)
         else:
             links.heard(server, clock())
 

@@ -170,10 +170,14 @@ class LinkTable:
             return self._recovering(row, now)
         return self._step(row, Sign.PROVEN, now, "it answered")
 
-    def missed(self, server: str, now: float, why: str) -> tuple[Changed, ...]:
-        """A dial failed, a probe or a ping had no answer in time, or a connection was lost."""
+    def missed(self, server: str, now: float, why: str, *, since: float = math.inf) -> tuple[Changed, ...]:
+        """A dial failed, a probe or a ping had no answer in time, or a connection was lost.
+
+        Counts once with what was reported just before, or after ``since``, when the attempt behind it began: a probe
+        that fails because its dial failed is one failure.
+        """
         row = self._rows[server]
-        if row.misses and now < row.last_miss + self._policy.miss_gap:
+        if row.misses and (now < row.last_miss + self._policy.miss_gap or row.last_miss >= since):
             return ()
         row.last_error = why
         row.asked = False
