@@ -97,6 +97,8 @@ class Cloud:
         self.sites = {
             (server, identity): Site(self, server, identity, limits) for server in servers for identity in Identity
         }
+        # Enums hash slowly, and this is looked up for every request.
+        self._pairs = {s: (self.sites[s, Identity.NODE], self.sites[s, Identity.CALLER]) for s in servers}
         self.reload()
 
     def reload(self) -> None:
@@ -120,7 +122,8 @@ class Cloud:
         if server is None:
             self.hold(exchange, "the API server cannot be reached")
         else:
-            self.sites[server, exchange.identity].open(exchange)
+            node, caller = self._pairs[server]
+            (node if exchange.identity is Identity.NODE else caller).open(exchange)
 
     def hold(self, exchange: Exchange, why: str) -> None:
         """Keep a request that could not be sent until the cloud is back, or its patience is over."""
