@@ -78,7 +78,7 @@ class _Framing:
             self._held = b""
         else:
             at = match.end()
-        if match.end() - match.start() > LINE_LIMIT + 2:
+        if match.end() - match.start(1) > LINE_LIMIT:
             raise BadBody(f"The line in front of a chunk is longer than {LINE_LIMIT} bytes.")
         size = int(match.group(1), 16)
         if size >= MAX_LENGTH:

@@ -248,6 +248,10 @@ def test_lines_and_trailers_may_be_as_long_as_their_limits() -> None:
     body = extension + trailer + b"\r\n"
     assert len(trailer) + 2 == TRAILER_LIMIT
     assert walked([body]) == walked(single(body)) == (True, len(body), 0)
+    for over in (extension.replace(b"a", b"aa", 1) + b"\r\n", extension + trailer.replace(b"a", b"aa", 1) + b"\r\n"):
+        for pieces in ([over], single(over)):
+            with pytest.raises(BadBody):
+                walked(pieces)
 
 
 def test_a_chunk_of_terabytes_is_counted_not_kept() -> None:

@@ -1,6 +1,7 @@
 """Heads: what is refused, what is understood, what goes on, and what is left behind."""
 
 import gc
+import itertools
 
 import pytest
 from yurt_hub.pump.fields import MAX_HEADERS, easy_request, easy_response
@@ -12,6 +13,7 @@ from yurt_hub.pump.heads import (
     parse_request,
     parse_response,
 )
+from yurt_hub.pump.targets import fault
 
 GET = b"GET /api/v1/pods HTTP/1.1\r\n"
 HOST = b"Host: hub\r\n"
@@ -204,9 +206,11 @@ def test_an_ambiguous_response_is_refused_with_502(data: bytes) -> None:
 
 def test_a_usual_request_goes_on_byte_by_byte() -> None:
     data = (
-        b"PUT /api/v1/nodes/n1/status?timeout=10s HTTP/1.1\r\nHost: 127.0.0.1:10268\r\nUser-Agent: kubelet/v1.34.4 \r\n"
-        b"Authorization: Bearer abc\r\nAccept: a/b\r\nAccept-Encoding: gzip\r\nContent-Length: 12\r\n\r\n"
+        b"PUT /api/v1/nodes/n1/status?timeout=10s HTTP/1.1\r\nHost: 127.0.0.1:10268\r\n"
+        b"User-Agent: kubelet/v1.34.4 \t\r\n"
+        b"Authorization: Bearer abc \t\r\nAccept: a/b\t\r\nAccept-Encoding: gzip\r\nContent-Length: 12\r\n\r\n"
     )
+    parse_request(data)  # now every name is known, and the short road serves the next one
     head = parse_request(data)
     assert (head.method, head.target) == (b"PUT", b"/api/v1/nodes/n1/status?timeout=10s")
     assert (head.host, head.user_agent, head.accept) == (b"127.0.0.1:10268", b"kubelet/v1.34.4", b"a/b")
@@ -318,6 +322,14 @@ def test_several_accept_headers_are_joined() -> None:
 )
 def test_a_target_that_reads_in_one_way_passes(target: bytes) -> None:
     assert parse_request(b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n").target == target
+
+
+def test_an_escape_in_a_path_passes_only_where_decoding_keeps_the_paths_shape() -> None:
+    for byte, spelling in itertools.product(range(256), ("%{:02x}", "%{:02X}")):
+        target = b"/api/v1/nodes/n1/proxy/a" + spelling.format(byte).encode() + b"b"
+        hidden = byte < 32 or byte == 127 or chr(byte) in "/\\-._" or (byte < 128 and chr(byte).isalnum())
+        assert (fault(target) != "") == hidden
+        assert fault(b"/api?q=" + target) == ""
 
 
 @pytest.mark.parametrize(
@@ -441,6 +453,10 @@ def test_the_memory_of_names_is_bounded() -> None:
         parse_request(GET + HOST + b"Made-Up-%d: 1\r\n\r\n" % n)
     assert len(easy_request) <= 1_100
     assert len(easy_response) <= 1_100
+    many = sorted(name for name in easy_request if name.startswith(b"Made-Up"))[:MAX_HEADERS]
+    with pytest.raises(BadHead):
+        parse_request(GET + HOST + b"".join(b"%b: 1\r\n" % name for name in many) + b"\r\n")
+    assert parse_request(GET + HOST + b"".join(b"%b: 1\r\n" % name for name in many[1:]) + b"\r\n").host == b"hub"
     assert parse_request(GET + HOST + b"Made-Up-Late: 1\r\nX-REMOTE-Late: 1\r\n\r\n").headers == [
         (b"made-up-late", b"1")
     ]

@@ -116,13 +116,24 @@ plain_names = st.builds(
 )
 plain_values = st.binary(max_size=24).map(lambda b: bytes(c if c >= 32 and c != 127 else 9 for c in b))
 blanks = st.sampled_from([b"", b" ", b"\t", b"  \t"])
-headers = st.lists(
-    st.one_of(
-        st.tuples(plain_names, plain_values),
-        st.tuples(st.sampled_from(SPECIAL_NAMES[:14]), plain_values),
-        st.tuples(st.sampled_from(SPECIAL_NAMES), st.sampled_from(SPECIAL_VALUES)),
-    ),
-    max_size=12,
+GOOD_PAIRS = [
+    (b"Connection", b"keep-alive"), (b"Connection", b"close"), (b"connection", b"x-own, close"), (b"X-Own", b"1"),
+    (b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"), (b"Upgrade", b"h2c"), (b"TE", b"trailers"),
+    (b"Content-Length", b"7"), (b"Content-Length", b"0"), (b"content-length", b"1999"), (b"Expect", b"100-continue"),
+    (b"Transfer-Encoding", b"chunked"), (b"transfer-encoding", b"Chunked"), (b"Authorization", b"Bearer abc"),
+]  # fmt: skip
+own_pairs = st.one_of(
+    st.tuples(plain_names, plain_values),
+    st.tuples(st.sampled_from([b"Accept", b"User-Agent", b"accept", b"X-Remote-User", b"Keep-Alive"]), plain_values),
+)
+headers = st.one_of(
+    st.lists(st.one_of(own_pairs, st.tuples(st.just(b"Authorization"), plain_values)), max_size=4),
+    st.builds(
+        lambda many, few: [*many, *few],
+        st.lists(own_pairs, max_size=6),
+        st.lists(st.sampled_from(GOOD_PAIRS), max_size=3, unique_by=lambda pair: pair[0].lower()),
+    ).flatmap(st.permutations),
+    st.lists(st.tuples(st.sampled_from(SPECIAL_NAMES), st.sampled_from(SPECIAL_VALUES)), max_size=6),
 )
 segments = st.text("abcXYZ019-._~:!$&'()*+,=@", min_size=1, max_size=8).map(str.encode)
 targets = st.builds(
