@@ -94,6 +94,16 @@ def test_a_probe_whose_dial_failed_is_one_failure() -> None:
     assert links.missed(A, 14.0, "no answer", since=12.0)[0].now is Link.DOWN
 
 
+def test_a_failure_that_began_before_the_last_answer_says_nothing() -> None:
+    """A dial into a black hole ends when the hole is gone and other connections are answered."""
+    links = downed()
+    links.heard(A, 27.8)
+    assert links.missed(A, 27.9, "no connection within 5 s", since=22.9) == ()
+    assert links.heard(A, 28.9)[0].now is Link.UP
+    assert links.missed(A, 29.0, "no connection within 5 s", since=24.0) == ()
+    assert state(links) is Link.UP
+
+
 def test_failures_far_apart_do_not_add_up() -> None:
     links = table()
     links.heard(A, 0.0)

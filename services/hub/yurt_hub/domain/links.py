@@ -173,10 +173,13 @@ class LinkTable:
     def missed(self, server: str, now: float, why: str, *, since: float = math.inf) -> tuple[Changed, ...]:
         """A dial failed, a probe or a ping had no answer in time, or a connection was lost.
 
-        Counts once with what was reported just before, or after ``since``, when the attempt behind it began: a probe
-        that fails because its dial failed is one failure.
+        ``since`` is when the attempt behind it began. With an answer after that it says nothing about the link (a dial
+        into a black hole ends late, when the hole may be gone), and with another failure after that it is the same
+        failure (a probe fails because its dial failed), as are failures of one moment.
         """
         row = self._rows[server]
+        if row.last_heard >= since:
+            return ()
         if row.misses and (now < row.last_miss + self._policy.miss_gap or row.last_miss >= since):
             return ()
         row.last_error = why
