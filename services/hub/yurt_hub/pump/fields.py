@@ -17,6 +17,8 @@ _SINGLE = frozenset((b"content-length", b"transfer-encoding", b"host", b"expect"
 _READ = _SINGLE | {b"user-agent", b"accept", b"sec-websocket-protocol"}
 _MEANING = _SINGLE - {b"upgrade"} | {b"content-type", b"content-encoding", b"cookie", b"accept"}
 _NOT_END_TO_END = frozenset((b"host", b"connection", b"transfer-encoding", b"upgrade"))
+_IDENTITY = (b"x-remote-", b"x-forwarded-")
+_NOT_FOR_CLIENTS = (*_IDENTITY, b"proxy-")
 _FORWARDED_FACTS = frozenset(
     (b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"x-forwarded-prefix")
 )
@@ -124,7 +126,7 @@ def connection_options(special: Special, status: int) -> set[bytes]:
 
 def ends_here(name: bytes) -> bool:
     """Whether a header (lower-case name) concerns one connection alone or claims an identity."""
-    return name in _HOP or name.startswith(b"proxy-") or claims_identity(name)
+    return name in _HOP or (name.startswith(_NOT_FOR_CLIENTS) and name not in _FORWARDED_FACTS)
 
 
 def passing(lines: list[bytes], options: set[bytes]) -> list[bytes]:
@@ -144,9 +146,7 @@ def join(first: bytes, lines: list[bytes]) -> bytes:
 
 def claims_identity(name: bytes) -> bool:
     """Whether a header (lower-case name) tells a server who asks, as only a trusted front proxy may do."""
-    if name.startswith(b"x-forwarded-"):
-        return name not in _FORWARDED_FACTS
-    return name.startswith(b"x-remote-")
+    return name.startswith(_IDENTITY) and name not in _FORWARDED_FACTS
 
 
 def end_to_end(head: bytes) -> list[tuple[bytes, bytes]]:

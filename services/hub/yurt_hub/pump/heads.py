@@ -1,8 +1,9 @@
 """HTTP/1.1 heads (RFC 9110, RFC 9112), judged strictly on the hot path.
 
-llhttp (through httptools, all leniencies off) judges every byte of a head; this module adds what llhttp lets pass:
-absent versions, absolute and asterisk targets, a missing Host, codings besides ``chunked``. Whatever could be read in
-two ways is refused, so that no server behind us understands another message than we do.
+llhttp (through httptools, all leniencies off) judges every byte of a head: names, values, line ends, folding, lengths
+against codings. This module adds what llhttp lets pass: empty lines and blanks around the first line, absent and other
+versions, absolute and asterisk targets, fragments, none or several Hosts, codings besides ``chunked``, several heads in
+one piece. Whatever could be read in two ways is refused, so that no server behind us reads another message than we do.
 
 Two roads give the same answer. The short one serves heads in which nothing has to be done, which it knows by the names
 alone; the long one removes what concerns one connection, and teaches the short one the names that are of no concern.
@@ -106,7 +107,10 @@ class ResponseHead:
     length: int
     """Bytes of body, ``CHUNKED`` or ``UNTIL_CLOSE``; 0 where the request or the status forbids a body."""
     head: bytes
-    """What to send to the client, with its last CRLFCRLF, always as HTTP/1.1 and without Connection (but for 101)."""
+    """What to send to the client, with its last CRLFCRLF, as HTTP/1.1 and without Connection (but for 101).
+
+    A caller who is going to close the client's connection says so by a ``Connection: close`` of his own.
+    """
     close: bool = False
     """The upstream connection cannot be used again."""
     upgrade: bool = False
