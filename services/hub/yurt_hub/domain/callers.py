@@ -59,12 +59,14 @@ REFUSE_FOREIGN: Final = Refusal(
 REFUSE_NOTHING: Final = Refusal(401, "no credential; use a bearer token", "no_credential")
 REFUSE_SCHEME: Final = Refusal(401, "only bearer tokens are accepted in the Authorization header", "not_a_bearer_token")
 
-_LACKING: Final[dict[Shown, Identity | Refusal]] = {
-    Shown.NODE: Identity.NODE,
-    Shown.NOTHING: REFUSE_NOTHING,
-    Shown.FOREIGN: REFUSE_FOREIGN,
-    Shown.UNKNOWN: REFUSE_UNKNOWN,
-}
+# Names of the module are found several times faster than members of an enum, and this runs once per request.
+_NODE, _NOTHING, _UNKNOWN, _AS_NODE, _AS_CALLER = (
+    Shown.NODE,
+    Shown.NOTHING,
+    Shown.UNKNOWN,
+    Identity.NODE,
+    Identity.CALLER,
+)
 
 
 def decide(shown: Shown, authorization: bytes | None, ws_bearer: bool = False) -> Identity | Refusal:  # noqa: FBT001, FBT002 (hot path: positional)
@@ -74,13 +76,18 @@ def decide(shown: Shown, authorization: bytes | None, ws_bearer: bool = False) -
     says that a WebSocket handshake carries a token among its subprotocols. A token always means ``CALLER``, also from
     the kubelet itself: on one connection a certificate wins over a token, even over a bad one.
     """
-    if shown is Shown.UNKNOWN:
+    if shown is _UNKNOWN:
         return REFUSE_UNKNOWN
     if authorization is None:
-        return Identity.CALLER if ws_bearer else _LACKING[shown]
+        if ws_bearer:
+            return _AS_CALLER
+        if shown is _NODE:
+            return _AS_NODE
+        return REFUSE_NOTHING if shown is _NOTHING else REFUSE_FOREIGN
     # kube-apiserver reads the word right after one blank, and none when a second blank follows
-    if authorization[:7].lower() == b"bearer " and authorization[7:8] > b" ":
-        return Identity.CALLER
+    bearer = authorization.startswith(b"Bearer ") or authorization[:7].lower() == b"bearer "
+    if bearer and authorization[7:8] > b" ":
+        return _AS_CALLER
     return REFUSE_SCHEME
 
 

@@ -52,6 +52,7 @@ STEPS: Final[Mapping[tuple[Link, Sign], Link]] = {
 }
 """Every step a link can take; a pair that is missing cannot happen."""
 
+_UP: Final = Link.UP
 _RANK: Final = {Link.UP: 0, Link.TRYING: 1, Link.SHAKY: 1}
 
 
@@ -162,7 +163,7 @@ class LinkTable:
         """A byte of an answer came from a server."""
         row = self._rows[server]
         row.last_heard = now
-        if row.state is Link.UP and not row.asked:
+        if row.state is _UP and not row.asked:
             return ()
         row.asked = False
         row.misses = 0
