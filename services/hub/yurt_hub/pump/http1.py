@@ -142,6 +142,9 @@ class Http1(asyncio.Protocol):
                 self._broken(exchange, bad.message)
                 return
             data = data[end:] if len(data) > end else b""
+            if head.upgrade and exchange.request.upgrade is None:
+                self._broken(exchange, "it changes the protocol, which nobody asked for")
+                return
             if head.status >= 200 or head.upgrade:
                 break
             exchange.client.deliver(exchange, head.head)  # 100-continue and its like come before the answer

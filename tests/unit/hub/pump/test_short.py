@@ -346,6 +346,14 @@ async def test_hub_016_an_upgrade_is_tunnelled_both_ways(keys: Keys) -> None:
     assert len(server.asked) == 1
 
 
+async def test_an_upgrade_that_nobody_asked_for_is_502(keys: Keys) -> None:
+    async def switch(_asked: Asked, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+
+    async with http1(keys, switch) as server, pump(keys, server.url) as hub:
+        assert (await hub.ask(GET)).status == 502
+
+
 async def test_requests_leave_no_garbage_behind(keys: Keys) -> None:
     """A cycle per request costs a fifth of the throughput, so there is none."""
     async with http1(keys, plain) as server, pump(keys, server.url) as hub:
