@@ -1,0 +1,95 @@
+"""Callers of a cluster: service accounts with rights and a token; and what the API server noted about requests."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.hub import LOOK_EVERY, WITHIN, until
+from yurtcore.adapters.kube import KubeClient
+from yurtcore.errors import Missing
+from yurtsim.controlplane import ControlPlane
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+CONFIGMAPS = ({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},)
+
+
+@dataclass(frozen=True)
+class Account:
+    """A service account with a token of a day."""
+
+    namespace: str
+    name: str
+    token: str
+
+    @property
+    def user(self) -> str:
+        """Its name as Kubernetes writes it."""
+        return f"system:serviceaccount:{self.namespace}:{self.name}"
+
+
+def admin(cloud: ControlPlane) -> KubeClient:
+    """Return a client for the cluster's admin, straight to the API server."""
+    return KubeClient.from_kubeconfig(cloud.admin_kubeconfig, user_agent="yurt-test-admin")
+
+
+async def account(
+    kube: KubeClient, namespace: str, name: str, *, rules: Sequence[Mapping[str, Any]] = CONFIGMAPS
+) -> Account:
+    """Make a service account that may do what `rules` say in its namespace, and take a token for it."""
+    home = f"/api/v1/namespaces/{namespace}"
+    await kube.apply(home, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}, "yurt-test")
+    await kube.create(f"{home}/serviceaccounts", {"metadata": {"name": name}})
+    await kube.create(f"{RBAC}/namespaces/{namespace}/roles", {"metadata": {"name": name}, "rules": list(rules)})
+    binding = {
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+    }
+    await kube.create(f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
+    made = await kube.create(f"{home}/serviceaccounts/{name}/token", asked)
+    return Account(namespace, name, made["status"]["token"])
+
+
+async def there(kube: KubeClient, path: str) -> dict[str, Any]:
+    """Wait for an object that a controller makes."""
+    async with asyncio.timeout(WITHIN):
+        while True:
+            try:
+                return await kube.get(path)
+            except Missing:
+                await asyncio.sleep(LOOK_EVERY)
+
+
+class Audit:
+    """The lines that the API server wrote to its audit log since this was made."""
+
+    def __init__(self, cloud: ControlPlane) -> None:
+        self._path: Path = cloud.audit_log
+        self._from = self._path.stat().st_size if self._path.exists() else 0
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Every whole line so far."""
+        with self._path.open("rb") as log:
+            log.seek(self._from)
+            for line in log:
+                if line.endswith(b"\n"):
+                    yield json.loads(line)
+
+    def by(self, agent: str) -> list[dict[str, Any]]:
+        """The lines of clients whose User-Agent starts with `agent`."""
+        return [line for line in self.lines() if line.get("userAgent", "").startswith(agent)]
+
+    async def has(self, agent: str, **fields: object) -> dict[str, Any]:
+        """Wait for a line of `agent` with these top-level fields."""
+        found: list[dict[str, Any]] = []
+
+        def noted() -> bool:
+            found[:] = [line for line in self.by(agent) if fields.items() <= line.items()]
+            return bool(found)
+
+        await until(noted, f"the API server noted {agent} {fields}")
+        return found[0]

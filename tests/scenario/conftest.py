@@ -1,0 +1,42 @@
+"""What the scenarios share: one hub for each module, before the run's control plane."""
+
+from collections.abc import Iterator
+
+import pytest
+from kit.accounts import Account, account, admin
+from kit.hub import Site
+from kit.plane import run
+from yurtsim.controlplane import ControlPlane
+
+
+@pytest.fixture(scope="module")
+def home(request: pytest.FixtureRequest) -> str:
+    """Return a name for the module's node and namespace."""
+    return str(request.module.__name__).rpartition(".")[2].replace("_", "-").removeprefix("test-")
+
+
+@pytest.fixture(scope="module")
+def site(plane: ControlPlane, home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Return the module's hub, behind a link of its own."""
+    made = Site(plane, tmp_path_factory.mktemp(home), node=home)
+    run(made.start())
+    try:
+        yield made
+    finally:
+        run(made.stop())
+
+
+@pytest.fixture(scope="module")
+def caller(plane: ControlPlane, home: str) -> Iterator[Account]:
+    """Return a service account that may do anything with the ConfigMaps of the module's namespace."""
+
+    async def make() -> Account:
+        async with admin(plane) as kube:
+            return await account(kube, home, "caller")
+
+    async def remove(path: str) -> None:
+        async with admin(plane) as kube:
+            await kube.delete(path)
+
+    yield run(make())
+    run(remove(f"/api/v1/namespaces/{home}"))
