@@ -15,6 +15,15 @@ const (
 	watchPath = "/apis/discovery.k8s.io/v1/endpointslices"
 )
 
+// smallPaths are the Pods of which the load asks one after the other.
+func smallPaths() []string {
+	out := make([]string, 8)
+	for i := range out {
+		out[i] = fmt.Sprintf("/api/v1/namespaces/default/pods/web-%d", i)
+	}
+	return out
+}
+
 // podOf returns one Pod as JSON of exactly size bytes.
 func podOf(name string, size int) []byte {
 	head := fmt.Sprintf(`{"kind":"Pod","apiVersion":"v1","metadata":{"name":%q,"namespace":"default",`+

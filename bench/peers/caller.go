@@ -43,20 +43,28 @@ func (c *caller) header() (http.Header, error) {
 	return out, nil
 }
 
-// head returns the bytes of one GET as a kubelet sends it.
-func (c *caller) head() ([]byte, error) {
+// heads returns the bytes of GETs as a kubelet sends them; the small Pod's path stands for several Pods in turn.
+func (c *caller) heads() ([][]byte, error) {
 	header, err := c.header()
 	if err != nil {
 		return nil, err
 	}
 	header.Set("Accept-Encoding", "gzip")
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "GET %s HTTP/1.1\r\nHost: %s\r\n", c.path, c.address)
-	if err := header.Write(&out); err != nil {
-		return nil, err
+	paths := []string{c.path}
+	if c.path == smallPath {
+		paths = smallPaths()
 	}
-	out.WriteString("\r\n")
-	return out.Bytes(), nil
+	out := make([][]byte, len(paths))
+	for i, path := range paths {
+		var head bytes.Buffer
+		fmt.Fprintf(&head, "GET %s HTTP/1.1\r\nHost: %s\r\n", path, c.address)
+		if err := header.Write(&head); err != nil {
+			return nil, err
+		}
+		head.WriteString("\r\n")
+		out[i] = head.Bytes()
+	}
+	return out, nil
 }
 
 func (c *caller) tlsConfig() (*tls.Config, error) {
@@ -112,11 +120,12 @@ func (c *caller) request(client *http.Client) (*http.Response, error) {
 // still checks status and framing.
 type exchange struct {
 	conn   net.Conn
-	head   []byte
+	heads  [][]byte
+	turn   int
 	buffer []byte
 }
 
-func (c *caller) dial(head []byte, config *tls.Config) (*exchange, error) {
+func (c *caller) dial(heads [][]byte, config *tls.Config) (*exchange, error) {
 	conn, err := net.DialTimeout("tcp", c.address, 5*time.Second)
 	if err != nil {
 		return nil, err
@@ -124,7 +133,7 @@ func (c *caller) dial(head []byte, config *tls.Config) (*exchange, error) {
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
-	return &exchange{conn: conn, head: head, buffer: make([]byte, 64<<10)}, nil
+	return &exchange{conn: conn, heads: heads, buffer: make([]byte, 64<<10)}, nil
 }
 
 var (
@@ -134,7 +143,8 @@ var (
 )
 
 func (e *exchange) do() (int, error) {
-	if _, err := e.conn.Write(e.head); err != nil {
+	e.turn++
+	if _, err := e.conn.Write(e.heads[e.turn%len(e.heads)]); err != nil {
 		return 0, err
 	}
 	filled := 0

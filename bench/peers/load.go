@@ -47,7 +47,7 @@ func getCommand(args []string) error {
 	length := flags.Float64("seconds", 2, "measured time")
 	warm := flags.Float64("warm", 0.3, "time before it")
 	_ = flags.Parse(args)
-	head, err := c.head()
+	heads, err := c.heads()
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func getCommand(args []string) error {
 	}
 	workers := make([]*worker, *conns)
 	for i := range workers {
-		exchange, err := c.dial(head, config)
+		exchange, err := c.dial(heads, config)
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func firstCommand(args []string) error {
 	c.flags(flags, smallPath)
 	patience := flags.Float64("patience", 30, "seconds")
 	_ = flags.Parse(args)
-	head, err := c.head()
+	heads, err := c.heads()
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func firstCommand(args []string) error {
 	}
 	var problem error = errors.New("not tried")
 	for end := time.Now().Add(seconds(*patience)); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		exchange, err := c.dial(head, config)
+		exchange, err := c.dial(heads, config)
 		if err == nil {
 			_ = exchange.conn.SetDeadline(time.Now().Add(5 * time.Second))
 			_, err = exchange.do()

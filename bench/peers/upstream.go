@@ -94,13 +94,16 @@ func newCloud(config *tls.Config) *cloud {
 		open:      map[*counted]struct{}{},
 		watchers:  map[chan []byte]struct{}{},
 	}
-	two, three := podOf("web-0", 2048), podOf("n1", 3072)
+	routes := http.NewServeMux()
+	three := podOf("n1", 3072)
 	s.small = map[string][]byte{
-		smallPath: fmt.Appendf(nil, "HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", headLines(), len(two), two),
 		threePath: fmt.Appendf(nil, "HTTP/1.1 200 OK\r\n%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", headLines(), len(three), three),
 	}
-	routes := http.NewServeMux()
-	routes.HandleFunc("GET "+smallPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, two) })
+	for i, path := range smallPaths() {
+		pod := podOf(fmt.Sprintf("web-%d", i), 2048)
+		s.small[path] = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s", headLines(), len(pod), pod)
+		routes.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { answer(w, pod) })
+	}
 	routes.HandleFunc("GET "+threePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, three) })
 	routes.HandleFunc("GET "+listPath, s.answerList)
 	routes.HandleFunc("GET "+watchPath, s.answerWatch)
@@ -320,11 +323,15 @@ func (s *cloud) serveTLS(conn *tls.Conn) {
 	s.serveHTTP1(conn)
 }
 
+const auditIDAt = len("HTTP/1.1 200 OK\r\nAudit-Id: ")
+
 var headEnd = []byte("\r\n\r\n")
 
 // serveHTTP1 answers small GETs itself and hands the connection over to net/http at the first other request.
 func (s *cloud) serveHTTP1(conn net.Conn) {
 	buffer, filled := make([]byte, 16<<10), 0
+	var answered uint64
+	var reply []byte
 	for {
 		end := bytes.Index(buffer[:filled], headEnd)
 		if end < 0 {
@@ -340,12 +347,16 @@ func (s *cloud) serveHTTP1(conn net.Conn) {
 			}
 			continue
 		}
-		reply := s.smallAnswer(buffer[:end])
-		if reply == nil {
+		known := s.smallAnswer(buffer[:end])
+		if known == nil {
 			s.handed.conns <- &begun{Conn: conn, rest: bufio.NewReader(io.MultiReader(bytes.NewReader(buffer[:filled]), conn))}
 			return
 		}
 		s.tally.Requests.Add(1)
+		answered++
+		reply = append(reply[:0], known...)
+		digits := strconv.AppendUint(nil, 1<<32+answered&0xffffffff, 16)
+		copy(reply[auditIDAt:], digits[1:]) // no two heads are alike, as with the real one
 		if _, err := conn.Write(reply); err != nil {
 			_ = conn.Close()
 			return

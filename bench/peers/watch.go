@@ -4,10 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -88,7 +88,16 @@ func openAll(c *caller, client *http.Client, count int) ([]*http.Response, error
 		group.Go(func() { bodies[i], errs[i] = c.request(client) })
 	}
 	group.Wait()
-	return bodies, errors.Join(errs...)
+	return bodies, firstOf(errs)
+}
+
+// firstOf tells one error for all.
+func firstOf(errs []error) error {
+	failed := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(failed) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d watches failed: %w", len(failed), failed[0])
 }
 
 func readEvents(response *http.Response, count int) ([]time.Duration, int64, error) {
@@ -149,7 +158,7 @@ func rewatchCommand(args []string) error {
 		group.Go(func() { reopened[i], errs[i] = again(&c, client, body, &refused) })
 	}
 	group.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := firstOf(errs); err != nil {
 		return err
 	}
 	if err := waitForWatches(*control, *watchers); err != nil {
