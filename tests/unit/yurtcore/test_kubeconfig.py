@@ -80,7 +80,7 @@ def test_a_file_of_no_use_is_told_in_one_line(tmp_path: Path, text: str, why: st
 
 
 def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="cannot read kubeconfig .*: No such file"):
+    with pytest.raises(BadInput, match=r"cannot read kubeconfig .*: No such file"):
         kubeconfig.read(tmp_path / "gone")
 
 

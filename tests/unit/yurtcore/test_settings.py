@@ -48,6 +48,7 @@ class Program(Settings):
         return self
 
 
+NOT_AN_INTEGER = "input should be a valid integer, unable to parse string as an integer"
 FOREIGN = {"enable-iptables": "it has had no effect since OpenYurt 1.7; leave it out"}
 
 
@@ -144,10 +145,9 @@ def test_a_wrong_flag_is_told_in_one_line(argv: list[str], why: str) -> None:
         ("nodename = 1", "nodename in {} is not known; did you mean node-name?"),
         ("[link]\nq = 1", "link.q in {} is not known; remove it"),
         ("enable-iptables = true", "enable-iptables in {} is not supported: " + FOREIGN["enable-iptables"]),
-        ('port = "x"\nnode-name = "n"', '--port="x": input should be a valid integer, unable to parse string as an '
-         "integer (from file {})"),
+        ('port = "x"\nnode-name = "n"', f'--port="x": {NOT_AN_INTEGER} (from file {{}})'),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_key_or_value_in_the_file_is_told_with_the_file(tmp_path: Path, text: str, why: str) -> None:
     file = tmp_path / "t.toml"
     file.write_text(text)

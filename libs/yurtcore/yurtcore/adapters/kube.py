@@ -29,6 +29,7 @@ PatchKind: TypeAlias = Literal["json", "merge", "strategic"]
 TIMEOUT: Final = 30.0
 """Seconds for one request with its whole answer."""
 CONNECT: Final = 5.0
+"""Seconds for TCP and TLS together; looking up the name may take as long again."""
 BODY_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer; kube-apiserver's largest pages of 500 objects stay far below."""
 LINE_LIMIT: Final = 10 * 1024 * 1024
@@ -36,6 +37,8 @@ LINE_LIMIT: Final = 10 * 1024 * 1024
 PAGE: Final = 500
 _TOKEN_AGE: Final = 60.0
 """Seconds after which a token file is read again; kubelet renews tokens long before they expire."""
+_ERROR_EVENT: Final = b'{"type":"ERROR"'
+"""How the API server begins the event that ends a watch which had already been answered with 200."""
 _PATCHES: Final[Mapping[PatchKind, str]] = {
     "json": "application/json-patch+json",
     "merge": "application/merge-patch+json",
@@ -172,9 +175,9 @@ class KubeClient:
     async def lines(self, path: str, since: str, silence: float, *, query: Query | None = None) -> AsyncIterator[bytes]:
         """The lines of a watch from version `since`, each one JSON event without its newline.
 
-        Ends when the server ends the stream. Raises Retry when nothing comes for `silence` seconds (ask for bookmarks,
-        as this does, and give it a few minutes) or the connection breaks, Gone when `since` is too old, and Refused
-        for a line over LINE_LIMIT.
+        Ends when the server ends the stream; who leaves earlier closes it (`contextlib.aclosing`). Raises Retry when
+        nothing comes for `silence` seconds (bookmarks, which this asks for, come every minute) or the connection
+        breaks, Gone when `since` is too old, Refused for a line over LINE_LIMIT; an ERROR event is raised, not yielded.
         """
         asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": since, **(query or {})}
         target = _target(path, asked)
@@ -183,11 +186,13 @@ class KubeClient:
                 URL(self._server + target, encoded=True),
                 headers=await self._headers({"Accept": "application/json"}),
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=silence),
+                timeout=aiohttp.ClientTimeout(total=None, connect=2 * CONNECT, sock_connect=CONNECT, sock_read=silence),
             ) as answer:
                 if answer.status != 200:
                     raise _problem("watch", path, answer.status, await answer.content.read(64 * 1024), answer.headers)
                 async for line in _split(answer.content, path):
+                    if line.startswith(_ERROR_EVENT):
+                        raise _event_problem(path, line)
                     yield line
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             self._translate("watch", path, err)
@@ -264,6 +269,14 @@ def _problem(method: str, path: str, code: int, data: bytes, headers: Mapping[st
     if isinstance(err, Retry) and err.after is None and after.isdigit():
         err.after = float(after)
     return err
+
+
+def _event_problem(path: str, line: bytes) -> YurtError:
+    try:
+        found = json.loads(line)["object"]
+        return _problem("watch", path, int(found["code"]), json.dumps(found).encode(), {})
+    except (ValueError, KeyError, TypeError):
+        return Retry(f"watch {path}: ended with an error that can't be read")
 
 
 async def _split(content: aiohttp.StreamReader, path: str) -> AsyncIterator[bytes]:
