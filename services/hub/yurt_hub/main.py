@@ -8,6 +8,7 @@ import functools
 import gc
 import os
 import random
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from yurt_hub.adapters.doors import LocalDoor, SecureDoor
 from yurt_hub.adapters.owners import Owners, local_policy, self_test
 from yurt_hub.adapters.prober import keep_probing, tell
 from yurt_hub.adapters.state import claimed
-from yurt_hub.domain.facts import About, Facts
+from yurt_hub.domain.facts import Facts
 from yurt_hub.domain.links import Changed, LinkTable
 from yurt_hub.domain.traffic import Traffic
 from yurt_hub.pump.cloud import Cloud, UpstreamTls
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if argv is None else argv
     cfg, _ = load(HubSettings, words, env_prefix="YURT_HUB", prog="yurt-hub", foreign=FOREIGN)
     logs.set_up(cfg.log.level, cfg.log.fmt)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # shells and systemd begin at 1024, fewer than our clients
     wrong: list[BaseException] = []
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -77,7 +80,8 @@ async def run(cfg: HubSettings) -> None:
                     await _listen(facts, front, cfg.listen.proxy, cfg.listen.secure_port, door, "--proxy-secure-port")
                 facts.unready = self_test()
                 tasks.start("sweep", front.run())
-                tasks.start("links", _probing(cfg, facts, cloud, tasks))
+                probing = functools.partial(keep_probing, facts.links, probe=cloud.probe, spawn=tasks.spawn)
+                tasks.start("links", probing(clock=facts.clock, timeout=cfg.link.policy().timeout))
                 tasks.start("certificates", certs.keep_fresh(watched))
                 _log.info("hub.listening", node=cfg.node_name, unready=facts.unready, **facts.listeners)
                 serve = await asyncio.to_thread(_control_api, cfg, facts)
@@ -114,15 +118,7 @@ def _assemble(cfg: HubSettings, tasks: Tasks) -> tuple[Facts, Cloud, Front]:
     )
     limits = ClientLimits(clients=cfg.limits.clients)
     front = Front(cloud, traffic=traffic, limits=limits, spawn=tasks.spawn, clock=clock)
-    about = About(
-        version=metadata.version("yurt-hub"),
-        node=cfg.node_name,
-        pool=cfg.nodepool_name,
-        working_mode=cfg.working_mode,
-        pid=os.getpid(),
-        root_dir=str(cfg.root_dir),
-        servers=cfg.server_addr,
-    )
+    about = cfg.about(version=metadata.version("yurt-hub"), pid=os.getpid())
     return Facts(about, links, traffic, cloud.snapshot, clock), cloud, front
 
 
@@ -142,11 +138,6 @@ async def _listen(facts: Facts, front: Front, host: str, port: int, door: LocalD
         why = os.strerror(err.errno) if err.errno else str(err)
         raise BadInput(f"cannot listen on {host}:{port} ({why}); free it or choose another by {flag}") from err
     facts.listeners[door.name] = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
-
-
-def _probing(cfg: HubSettings, facts: Facts, cloud: Cloud, tasks: Tasks) -> Work:
-    timeout = cfg.link.policy().timeout
-    return keep_probing(facts.links, probe=cloud.probe, spawn=tasks.spawn, clock=facts.clock, timeout=timeout)
 
 
 def _control_api(cfg: HubSettings, facts: Facts) -> Callable[[asyncio.Event], Work]:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from yurtcore.serve.settings import Duration, Flag, Settings
 from yurtcore.wire.names import HUB_API_PORT, PROXY_PORT, PROXY_SECURE_PORT
 
+from yurt_hub.domain.facts import About
 from yurt_hub.domain.links import LinkPolicy
 
 
@@ -206,6 +207,18 @@ class HubSettings(Settings):
     """Programs that get the node's identity on the plain port: base names, or full paths."""
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+
+    def about(self, *, version: str, pid: int) -> About:
+        """What the hub tells about itself."""
+        return About(
+            version=version,
+            node=self.node_name,
+            pool=self.nodepool_name,
+            working_mode=self.working_mode,
+            pid=pid,
+            root_dir=str(self.root_dir),
+            servers=self.server_addr,
+        )
 
 
 _CACHE: Final = "nothing is kept for dark times"

@@ -188,6 +188,13 @@ async def test_without_a_serving_certificate_the_tls_port_stays_shut(flags: Call
         assert "secure" not in await hub.said("hub.listening")
 
 
+def test_the_proxy_does_not_wait_for_the_control_api() -> None:
+    """What opens the proxy ports imports neither FastAPI nor uvicorn nor aiohttp."""
+    code = "import sys, yurt_hub.main; print([n for n in ('fastapi', 'uvicorn', 'aiohttp') if n in sys.modules])"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    assert seen.stdout.decode().strip() == "[]"
+
+
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_hub_cleanly(flags: Callable[..., list[str]], end: signal.Signals) -> None:
     """Also before it has started whole: exit code 0, no traceback, all ports free again."""

@@ -62,8 +62,16 @@ class LocalDoor:
             pid=seen.pid,
             executable=seen.executable,
             mount_ns=seen.mount_ns,
-            why="no socket in this network namespace" if owner is None else "not on the list of components",
+            why=_why(owner),
         )
+
+
+def _why(owner: Owner | None) -> str:
+    if owner is None:
+        return "no such socket in this network namespace"
+    if owner.executable is None:
+        return "not root's nor the hub's own, or not to be seen: in a container the hub needs hostPID and SYS_PTRACE"
+    return "not on the list of components, or in another mount namespace"
 
 
 class SecureDoor:
