@@ -5,8 +5,8 @@ does, and mounts nothing. Where it asks is its caller's choice: the API server i
 with the node's certificate, or the plain port of the node's hub without any.
 Its user agents are `hollow-kubelet` and `hollow-proxy`, its executable is `kubemark`.
 
-The hollow kubelet puts its root folder and a socket below /tmp, wherever TMPDIR
-points, and leaves them there; `HollowKubelet` removes them at its end.
+The hollow kubelet puts its root folder below /tmp, wherever TMPDIR points, and leaves
+it there (Kubernetes' own kubemark a socket too); `HollowKubelet` removes them at its end.
 """
 
 import contextlib

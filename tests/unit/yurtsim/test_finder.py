@@ -202,8 +202,6 @@ def site() -> Iterator[tuple[dict[str, bytes], download.Sources]]:
         release = f"/k8s/v1.34.4/bin/linux/{binaries.architecture()}"
         for name in PROGRAMS[1:5]:
             publish(files, f"{release}/{name}", name.encode())
-        tests = f"/k8s/v1.34.4/kubernetes-test-linux-{binaries.architecture()}.tar.gz"
-        publish(files, tests, archive("kubernetes/test/bin/kubemark"))
         stem = f"etcd-v3.6.16-linux-{binaries.architecture()}"
         body = archive(f"{stem}/etcd")
         files[f"/etcd/v3.6.16/{stem}.tar.gz"] = body
@@ -226,14 +224,16 @@ Site = tuple[dict[str, bytes], download.Sources]
 
 
 def test_a_download_brings_all_programs(world: Path, site: Site, tmp_path: Path) -> None:
-    """Single files and members of archives, each checked, executable, and nothing else in the folder."""
+    """Files and an archive's member, each checked and executable, and nothing else; Go adds kubemark."""
+    log = add_go(world)
     folder = tmp_path / "into"
     folder.mkdir()
     steps: list[str] = []
     download.into(folder, steps.append, site[1])
     assert sorted(path.name for path in folder.iterdir()) == sorted(PROGRAMS)
     assert binaries.lacking(folder) == []
-    assert (folder / "kubemark").read_bytes() == (folder / "etcd").read_bytes() == b"prog"
+    assert (folder / "etcd").read_bytes() == b"prog"
+    assert [line.split()[-1] for line in log.read_text().splitlines()] == ["./kubemark"]
     assert len(steps) == 6
 
 
@@ -258,9 +258,10 @@ def test_a_wrong_file_is_refused(
 def test_an_archive_that_is_none_is_refused(world: Path, site: Site, tmp_path: Path) -> None:
     """A published file with the right digest but without the program gives a reason, not a traceback."""
     files, sources = site
-    (path,) = [path for path in files if path.endswith(f"-test-linux-{binaries.architecture()}.tar.gz")]
-    publish(files, path, b"no archive")
-    with pytest.raises(Refused, match="holds no kubernetes/test/bin/kubemark"):
+    name = f"etcd-v3.6.16-linux-{binaries.architecture()}"
+    files[f"/etcd/v3.6.16/{name}.tar.gz"] = b"no archive"
+    files["/etcd/v3.6.16/SHA256SUMS"] = f"{sha256(b'no archive')} *{name}.tar.gz\n".encode()
+    with pytest.raises(Refused, match=f"holds no {name}/etcd"):
         download.into(tmp_path, silent, sources)
 
 

@@ -28,10 +28,10 @@ def architecture() -> str:
 
 
 def kept() -> Path:
-    """Return the cache folder for exactly these versions: named by version, platform and both modules' go.sum."""
+    """Return the cache folder for exactly these programs: named by version, platform and what they are built from."""
     digest = hashlib.sha256()
-    for module in ("kubernetes", "etcd"):
-        digest.update((MODULES / module / "go.sum").read_bytes())
+    for source in ("kubernetes/go.sum", "etcd/go.sum", "kubernetes/kubemark/main.go"):
+        digest.update((MODULES / source).read_bytes())
     return cache() / "k8s" / f"{KUBERNETES}-linux-{architecture()}-{digest.hexdigest()[:12]}"
 
 

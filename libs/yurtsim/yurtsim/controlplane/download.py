@@ -1,6 +1,7 @@
 """Download the programs from their official releases, each checked against its published SHA-256.
 
-kubemark comes with Kubernetes' test archive, etcd with its own; the rest are single files.
+etcd comes in an archive, the rest as single files. No release has a kubemark that listens
+on loopback, so that one is built with Go in any case.
 A machine without internet finds out within seconds and goes on to the next way.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from yurtcore.errors import Refused, Retry
 
+from yurtsim.controlplane import gobuild
 from yurtsim.controlplane.binaries import BUILT_FROM_KUBERNETES, ETCD, KUBERNETES, Progress, architecture
 
 _SILENCE = 5.0
@@ -33,21 +35,18 @@ class Sources:
 
 
 def into(folder: Path, progress: Progress, sources: Sources | None = None) -> None:
-    """Download all programs into `folder`; raises Retry if a server cannot be reached, Refused for a wrong file."""
+    """Put all programs into `folder`; raises Retry if a server cannot be reached, Refused for a wrong file or no Go."""
     sources = sources or Sources()
     release = f"{sources.kubernetes}/{KUBERNETES}"
-    for name in BUILT_FROM_KUBERNETES:
-        if name == "kubemark":
-            continue
+    for name in (name for name in BUILT_FROM_KUBERNETES if name != "kubemark"):
         url = f"{release}/bin/linux/{architecture()}/{name}"
         _download(url, _text(f"{url}.sha256").split()[0], folder / name, progress)
-    url = f"{release}/kubernetes-test-linux-{architecture()}.tar.gz"
-    _unpack(url, _text(f"{url}.sha256").split()[0], "kubernetes/test/bin/kubemark", folder, progress)
     stem = f"etcd-{ETCD}-linux-{architecture()}"
     sums = _text(f"{sources.etcd}/{ETCD}/SHA256SUMS")
     _unpack(f"{sources.etcd}/{ETCD}/{stem}.tar.gz", _of(f"{stem}.tar.gz", sums), f"{stem}/etcd", folder, progress)
     for program in folder.iterdir():
         program.chmod(0o755)
+    gobuild.into(folder, progress, ["kubemark"])
 
 
 def _of(name: str, sums: str) -> str:

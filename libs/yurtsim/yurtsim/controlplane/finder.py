@@ -55,7 +55,7 @@ def find(progress: Progress) -> Path:
 
 
 def fetch(progress: Progress) -> Path:
-    """Download the official release files into the cache; raises Retry or Refused with the reason."""
+    """Download the official releases into the cache, and build kubemark; raises Retry or Refused with the reason."""
     return _make(download.into, progress)
 
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from yurtcore.errors import Refused
@@ -27,21 +28,22 @@ _BUILD_WITHIN = 3600.0
 _INSTALL_WITHIN = 900.0
 
 
-def into(folder: Path, progress: Progress) -> None:
-    """Build all programs into `folder`; raises Refused with the reason and what to do."""
+def into(folder: Path, progress: Progress, names: Sequence[str] = ALL) -> None:
+    """Build programs into `folder`; raises Refused with the reason and what to do."""
     memory = _memory()
     if memory < LEAST_MEMORY:
         raise Refused(f"{memory / GIB:.1f} GiB of memory; building takes 4 GiB")
     go = _go(progress)
-    for number, name in enumerate(ALL, 1):
-        progress(f"building {name} with Go ({number} of {len(ALL)}; minutes each when Go's caches are cold)")
+    for number, name in enumerate(names, 1):
+        progress(f"building {name} with Go ({number} of {len(names)}; minutes each when Go's caches are cold)")
         _build(go, name, folder)
 
 
 def _build(go: Path, name: str, folder: Path) -> None:
     module, package, flags = "etcd", "go.etcd.io/etcd/server/v3", "-s -w"
     if name in BUILT_FROM_KUBERNETES:
-        module, package, flags = "kubernetes", f"k8s.io/kubernetes/cmd/{name}", f"-s -w {_stamp()}"
+        package = "./kubemark" if name == "kubemark" else f"k8s.io/kubernetes/cmd/{name}"
+        module, flags = "kubernetes", f"-s -w {_stamp()}"
     command = [str(go), "build", "-trimpath", "-ldflags", flags, "-o", str(folder / name), package]
     try:
         done = subprocess.run(
