@@ -58,20 +58,24 @@ class Owners:
         held = f"socket:[{inode}]"
         for pid in self._hints:
             if owner := _holder(pid, uid, held):
-                return owner
-        listed = tuple(self._listed())
-        for pid in listed:
-            if pid not in self._hints and (owner := _holder(pid, uid, held)):
-                self._hints = listed
-                return owner
-        self._hints = listed
+                return self._first(pid, owner)
+        known, self._hints = self._hints, tuple(self._listed())
+        for pid in self._hints:
+            if pid not in known and (owner := _holder(pid, uid, held)):
+                return self._first(pid, owner)
         deadline = time.monotonic() + SCAN_SECONDS
         for pid in _pids():
-            if pid not in listed and (owner := _holder(pid, uid, held)):
+            if pid not in self._hints and (owner := _holder(pid, uid, held)):
                 return owner
             if time.monotonic() > deadline:
                 break
         return Owner(uid)
+
+    def _first(self, pid: int, owner: Owner) -> Owner:
+        """Look at this process first next time: who has connected connects again."""
+        if self._hints[0] != pid:
+            self._hints = (pid, *(other for other in self._hints if other != pid))
+        return owner
 
     def _listed(self) -> Iterator[int]:
         """Name the processes that run something on the list; they are few, so their sockets are looked at first."""
@@ -180,7 +184,9 @@ def _holds(home: int, held: str) -> bool:
     fds = os.open("fd", os.O_RDONLY | os.O_DIRECTORY, dir_fd=home)
     try:
         with os.scandir(fds) as entries:
-            return any(_link(fds, entry.name) == held for entry in entries)
+            names = [entry.name for entry in entries]
+        # a connection of this moment has one of the last numbers
+        return any(_link(fds, name) == held for name in reversed(names))
     finally:
         os.close(fds)
 
