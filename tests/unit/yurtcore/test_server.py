@@ -1,6 +1,8 @@
 """A control API answers, explains itself without the internet, tells its health, and stops."""
 
 import asyncio
+import io
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -19,7 +21,7 @@ from starlette.types import ASGIApp
 from yurtcore.errors import BadInput, Missing, Retry
 from yurtcore.serve.health import Checks
 from yurtcore.serve.metrics import Metrics
-from yurtcore.serve.server import app, bind, serve
+from yurtcore.serve.server import BODY_LIMIT, app, bind, serve
 
 Get: TypeAlias = Callable[[str], Awaitable[tuple[int, str]]]
 
@@ -121,6 +123,28 @@ async def test_errors_are_kubernetes_statuses() -> None:
         async with session.post(url + "/missing") as answer:
             assert (answer.status, (await answer.json())["reason"]) == (405, "MethodNotAllowed")
             assert answer.headers["Allow"] == "GET"
+
+
+async def test_a_body_over_the_limit_is_refused() -> None:
+    router = APIRouter()
+
+    @router.post("/size")
+    async def size(body: dict[str, str]) -> int:
+        return len(body["text"])
+
+    api = app("Test", "1.0")
+    api.include_router(router)
+    async with served(api) as (session, url):
+
+        async def post(size: int) -> tuple[int, str]:
+            body = json.dumps({"text": "x" * size}).encode()
+            headers = {"Content-Type": "application/json"}
+            async with session.post(url + "/size", data=io.BytesIO(body), headers=headers) as answer:
+                return answer.status, await answer.text()
+
+        assert await post(BODY_LIMIT - 100) == (200, str(BODY_LIMIT - 100))
+        code, body = await post(BODY_LIMIT)
+        assert (code, json.loads(body)["reason"]) == (413, "RequestEntityTooLarge")
 
 
 async def test_health_reads_like_kube_apiservers() -> None:

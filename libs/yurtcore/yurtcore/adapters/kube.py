@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -79,7 +79,8 @@ class KubeClient:
         return self._server
 
     async def __aenter__(self) -> Self:
-        """Read the credentials and be ready; the first request connects."""
+        """Read the credentials and be ready; the first request connects. Raises BadInput for what is of no use."""
+        _check_url(self._server)
         found = self._credentials or self._read_files()
         self._credentials = found
         self._token = self._token or found.token
@@ -247,11 +248,19 @@ class KubeClient:
         what = f"{method} {path} at {self._server}"
         if isinstance(err, aiohttp.ClientConnectorCertificateError):
             raise Refused(f"{what}: its certificate is not trusted: {err.certificate_error}") from err
-        if isinstance(err, aiohttp.InvalidURL):
-            raise BadInput(f"{self._server!r} is not a server's URL; write https://host:port") from err
         if isinstance(err, TimeoutError):
             raise Retry(f"{what}: no answer in time") from err
         raise Retry(f"{what}: {str(err) or type(err).__name__}") from err
+
+
+def _check_url(server: str) -> None:
+    try:
+        url = urlsplit(server)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise BadInput(f"{server!r} is not a server's URL; write https://host:port")
 
 
 def _target(path: str, query: Query | None) -> str:

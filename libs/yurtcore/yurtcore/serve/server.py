@@ -19,14 +19,38 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from yurtcore.errors import BadInput, Retry, YurtError
 from yurtcore.wire import status
 
 GRACE: Final = 5
 """Seconds that open requests get to end after `stop`; a stream that ignores it is cancelled."""
+BODY_LIMIT: Final = 1024 * 1024
+"""Bytes of a request's body; control requests are small."""
+_CONNECTIONS: Final = 256
+"""Connections at once; a control API has a few callers, and more than this is a fault (they get 503)."""
 _ASSETS: Final = "/docs-assets"
+
+
+class _BodyLimit:
+    """Refuses to read a body beyond BODY_LIMIT: 413, whatever length was declared."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > BODY_LIMIT:
+                raise HTTPException(413, f"the body is larger than {BODY_LIMIT} bytes")
+            return message
+
+        await self._app(scope, counted, send)
 
 
 class _Listener(uvicorn.Server):
@@ -73,7 +97,7 @@ async def serve(
     sock = sock or bind(host, port, flag=flag)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none",
-        timeout_keep_alive=30, timeout_graceful_shutdown=GRACE, **options,
+        timeout_keep_alive=30, limit_concurrency=_CONNECTIONS, timeout_graceful_shutdown=GRACE, **options,
     )  # fmt: skip
     listener = _Listener(config)
     try:
@@ -88,7 +112,7 @@ async def serve(
 
 
 def app(title: str, version: str, *, description: str = "") -> FastAPI:
-    """An application whose errors are Kubernetes Status bodies and whose /docs page needs no internet."""
+    """An application: errors are Status bodies, request bodies are bounded, /docs needs no internet."""
     api = FastAPI(
         title=title, version=version, description=description, docs_url=None, redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -107,6 +131,7 @@ def app(title: str, version: str, *, description: str = "") -> FastAPI:
             swagger_ui_parameters={"validatorUrl": None},  # the page would ask a public validator otherwise
         )
 
+    api.add_middleware(_BodyLimit)
     api.exception_handler(YurtError)(_yurt_error)
     api.exception_handler(HTTPException)(_http_error)
     api.exception_handler(RequestValidationError)(_invalid)
