@@ -21,9 +21,9 @@ from yurt_hub.domain.callers import Identity
 from yurt_hub.domain.links import Changed, Link, LinkTable
 from yurt_hub.domain.traffic import Traffic, UpstreamSeen
 from yurt_hub.pump.exchange import Exchange
+from yurt_hub.pump.fetch import Answer, Fetch, Unanswered
 from yurt_hub.pump.http1 import Http1, Http1Pool
 from yurt_hub.pump.http2 import Http2, Http2Mux
-from yurt_hub.pump.probe import Probe
 from yurt_hub.pump.site import Site, UpstreamLimits
 
 USER_TIMEOUT_MS = 10_000
@@ -194,13 +194,38 @@ class Cloud:
         Bounded by whoever calls it: a cancelled probe takes its connection with it.
         """
         site = self.sites[server, Identity.NODE]
-        probe = Probe(self._clock())
-        (site.short if site.short.idle else site.wide).take(probe.exchange)
-        probe.exchange.site = site
+        # One attempt on one connection: its failure is the answer.
+        fetch = Fetch("GET", "/readyz", identity=Identity.NODE, now=self._clock(), attempts=self.limits.attempts)
+        fetch.exchange.site = site
+        (site.short if site.short.idle else site.wide).take(fetch.exchange)
         try:
-            await probe.answered
+            await fetch.answered
         finally:
-            probe.leave()
+            fetch.leave()
+
+    async def fetch(
+        self,
+        method: str,
+        target: str,
+        *,
+        identity: Identity = Identity.NODE,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        within: float = 30.0,
+    ) -> Answer:
+        """Send a request of the hub's own and return the whole answer, whatever its status.
+
+        Raises Unanswered if none came within `within` seconds.
+        """
+        fetch = Fetch(method, target, identity=identity, now=self._clock(), headers=headers, body=body)
+        self.open(fetch.exchange)
+        try:
+            async with asyncio.timeout(within):
+                return await fetch.answered
+        except TimeoutError as err:
+            raise Unanswered(f"no answer within {within:g} s") from err
+        finally:
+            fetch.leave()
 
     # -- dialing
 
