@@ -176,9 +176,9 @@ class Cloud:
 
     # -- links
 
-    def missed(self, server: str, why: str) -> None:
-        """A connection failed."""
-        self._links.missed(server, self._clock(), why)
+    def missed(self, server: str, why: str, since: float) -> None:
+        """A connection failed at what it began at `since`."""
+        self._links.missed(server, self._clock(), why, since=since)
 
     def changed(self, change: Changed) -> None:
         """The link table has changed its mind: told by whoever wired the two together."""
@@ -238,18 +238,20 @@ class Cloud:
         self._spawn("dial", self._dial_http2(mux))
 
     async def _dial_http1(self, pool: Http1Pool) -> None:
+        began = self._clock()
         try:
             connection = await self._connect(pool.site, "http/1.1", lambda: Http1(pool))
         except Exception as failure:  # noqa: BLE001 - whatever it was, the pool must not wait for this dial any more
-            pool.refused(self._dial_failed(pool.site, failure))
+            pool.refused(self._dial_failed(pool.site, failure, began))
             return
         pool.opened(connection)
 
     async def _dial_http2(self, mux: Http2Mux) -> None:
+        began = self._clock()
         try:
             connection = await self._connect(mux.site, "h2", lambda: Http2(mux))
         except Exception as failure:  # noqa: BLE001 - as above
-            mux.refused(self._dial_failed(mux.site, failure))
+            mux.refused(self._dial_failed(mux.site, failure, began))
             return
         if connection.agreed:
             mux.opened(connection)
@@ -276,14 +278,14 @@ class Cloud:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
         return connection
 
-    def _dial_failed(self, site: Site, failure: Exception) -> str:
+    def _dial_failed(self, site: Site, failure: Exception, began: float) -> str:
         why = (
             f"no connection within {self.limits.dial_within:g} s"
             if isinstance(failure, TimeoutError)
             else str(failure) or repr(failure)
         )
         self.traffic.lost[site.server] += 1
-        self._links.missed(site.server, self._clock(), why)
+        self.missed(site.server, why, began)
         return why
 
     # -- time

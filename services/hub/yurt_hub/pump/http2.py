@@ -378,7 +378,7 @@ class Http2Mux:
         limits = self.site.limits
         for connection in list(self.open):
             if connection.pinged_at and now - connection.pinged_at > limits.ping_within:
-                self.site.missed("an HTTP/2 ping was not answered")
+                self.site.missed("an HTTP/2 ping was not answered", connection.pinged_at)
                 self.site.note_lost("silent", "an HTTP/2 ping was not answered")
                 connection.transport.abort()
             elif not connection.pinged_at and now - connection.heard_at > limits.ping_after:

@@ -123,9 +123,9 @@ class Site:
                 exchange, 429, "too many requests wait for the API server, please try again later", retry_after=1
             )
 
-    def missed(self, why: str) -> None:
-        """Something speaks against the link."""
-        self._cloud.missed(self.server, why)
+    def missed(self, why: str, since: float) -> None:
+        """Something that began at `since` speaks against the link."""
+        self._cloud.missed(self.server, why, since)
 
     def note_goaway(self, goaway: Goaway) -> None:
         """The server has asked to be left."""
