@@ -63,7 +63,8 @@ class Hub:
             "tls-cert-file": str(serving.cert),
             "tls-private-key-file": str(serving.key),
             "components": COMPONENTS,
-        } | dict(flags or {})
+        }
+        values.update(flags or {})
         self.log = folder / "hub.log"
         command = [*before, str(PROGRAM), *(f"--{name}={value}" for name, value in values.items() if value is not None)]
         self.child = Child(f"hub of {node}", command, log=self.log, ready=answers(f"{self.control_url}/livez"))
@@ -271,7 +272,7 @@ def metrics(text: str) -> dict[str, float]:
 
 def _parsed(line: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(line)
+        found = json.loads(line)
     except ValueError:
-        return {"text": line}
+        found = None
     return found if isinstance(found, dict) else {"text": line}
