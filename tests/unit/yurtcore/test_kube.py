@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from yurtcore.adapters import kube
+from yurtcore.adapters import answers
 from yurtcore.adapters.kube import KubeClient
 from yurtcore.adapters.kubeconfig import Credentials
 from yurtcore.errors import BadInput, Gone, Refused, Retry, YurtError
@@ -178,8 +178,8 @@ async def test_the_client_certificate_is_shown_and_the_servers_name_is_checked(t
     for name, blob in (("ca", ca.cert_pem), ("crt", own.cert_chain_pems[0]), ("key", own.private_key_pem)):
         blob.write_to_path(str(tmp_path / name))
     async with serving(says(http(200, b'{"a":1}')), server) as url:
-        files = {"ca_file": tmp_path / "ca", "cert_file": tmp_path / "crt", "key_file": tmp_path / "key"}
-        async with KubeClient(url, **files) as client:
+        ca_file, cert_file, key_file = (tmp_path / name for name in ("ca", "crt", "key"))
+        async with KubeClient(url, ca_file=ca_file, cert_file=cert_file, key_file=key_file) as client:
             assert await client.get("/x") == {"a": 1}
         port = url.rpartition(":")[2]
         async with KubeClient(f"https://localhost:{port}", ca_file=tmp_path / "ca") as client:
@@ -220,7 +220,7 @@ async def test_a_line_without_end_is_refused() -> None:
 
     async with serving(endless) as url:
         why = await problem(lines(url), Refused)
-    assert why == f"watch /api/v1/pods: one event is larger than {kube.LINE_LIMIT} bytes"
+    assert why == f"watch /api/v1/pods: one event is larger than {answers.LINE_LIMIT} bytes"
 
 
 @pytest.mark.parametrize(

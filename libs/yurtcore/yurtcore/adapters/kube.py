@@ -12,18 +12,16 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, TypeAlias
-from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 from yarl import URL
 
-from yurtcore.adapters import files, kubeconfig, tls
+from yurtcore.adapters import answers, files, kubeconfig, tls
+from yurtcore.adapters.answers import Query
 from yurtcore.adapters.kubeconfig import Credentials
-from yurtcore.errors import BadInput, Refused, Retry, YurtError
-from yurtcore.wire import status
+from yurtcore.errors import Refused, Retry
 
 Obj: TypeAlias = dict[str, Any]
-Query: TypeAlias = Mapping[str, str | int | bool]
 PatchKind: TypeAlias = Literal["json", "merge", "strategic"]
 
 TIMEOUT: Final = 30.0
@@ -32,13 +30,9 @@ CONNECT: Final = 5.0
 """Seconds for TCP and TLS together; looking up the name may take as long again."""
 BODY_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one answer; kube-apiserver's largest pages of 500 objects stay far below."""
-LINE_LIMIT: Final = 10 * 1024 * 1024
-"""Bytes of one watch event: etcd holds objects of 1.5 MiB, JSON and managedFields on top."""
 PAGE: Final = 500
 _TOKEN_AGE: Final = 60.0
 """Seconds after which a token file is read again; kubelet renews tokens long before they expire."""
-_ERROR_EVENT: Final = b'{"type":"ERROR"'
-"""How the API server begins the event that ends a watch which had already been answered with 200."""
 _PATCHES: Final[Mapping[PatchKind, str]] = {
     "json": "application/json-patch+json",
     "merge": "application/merge-patch+json",
@@ -80,7 +74,7 @@ class KubeClient:
 
     async def __aenter__(self) -> Self:
         """Read the credentials and be ready; the first request connects. Raises BadInput for what is of no use."""
-        _check_url(self._server)
+        answers.check_url(self._server)
         found = self._credentials or self._read_files()
         self._credentials = found
         self._token = self._token or found.token
@@ -178,10 +172,10 @@ class KubeClient:
 
         Ends when the server ends the stream; who leaves earlier closes it (`contextlib.aclosing`). Raises Retry when
         nothing comes for `silence` seconds (bookmarks, which this asks for, come every minute) or the connection
-        breaks, Gone when `since` is too old, Refused for a line over LINE_LIMIT; an ERROR event is raised, not yielded.
+        breaks, Gone when `since` is too old, Refused for a line over `answers.LINE_LIMIT`. An ERROR event is raised.
         """
         asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": since, **(query or {})}
-        target = _target(path, asked)
+        target = answers.target(path, asked)
         try:
             async with self._live().get(
                 URL(self._server + target, encoded=True),
@@ -190,10 +184,11 @@ class KubeClient:
                 timeout=aiohttp.ClientTimeout(total=None, connect=2 * CONNECT, sock_connect=CONNECT, sock_read=silence),
             ) as answer:
                 if answer.status != 200:
-                    raise _problem("watch", path, answer.status, await answer.content.read(64 * 1024), answer.headers)
-                async for line in _split(answer.content, path):
-                    if line.startswith(_ERROR_EVENT):
-                        raise _event_problem(path, line)
+                    body = await answer.content.read(64 * 1024)
+                    raise answers.problem("watch", path, answer.status, body, answer.headers)
+                async for line in answers.lines(answer.content.iter_any(), path):
+                    if line.startswith(answers.ERROR_EVENT):
+                        raise answers.event_problem(path, line)
                     yield line
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             self._translate("watch", path, err)
@@ -206,9 +201,9 @@ class KubeClient:
         if body is not None:
             headers["Content-Type"] = kind
             payload = json.dumps(body, separators=(",", ":")).encode()
-        code, answer_headers, data = await self.raw(method, _target(path, query), headers=headers, body=payload)
+        code, answer_headers, data = await self.raw(method, answers.target(path, query), headers=headers, body=payload)
         if code >= 300:
-            raise _problem(method, path, code, data, answer_headers)
+            raise answers.problem(method, path, code, data, answer_headers)
         try:
             found = json.loads(data)
         except ValueError as err:
@@ -251,55 +246,3 @@ class KubeClient:
         if isinstance(err, TimeoutError):
             raise Retry(f"{what}: no answer in time") from err
         raise Retry(f"{what}: {str(err) or type(err).__name__}") from err
-
-
-def _check_url(server: str) -> None:
-    try:
-        url = urlsplit(server)
-        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        raise BadInput(f"{server!r} is not a server's URL; write https://host:port")
-
-
-def _target(path: str, query: Query | None) -> str:
-    if not query:
-        return path
-    pairs = [(key, str(value).lower() if isinstance(value, bool) else str(value)) for key, value in query.items()]
-    return f"{path}{'&' if '?' in path else '?'}{urlencode(pairs, quote_via=quote)}"
-
-
-def _problem(method: str, path: str, code: int, data: bytes, headers: Mapping[str, str]) -> YurtError:
-    err = status.problem(code, data)
-    err.why = f"{method} {path}: {err.why}"
-    err.args = (err.why,)
-    after = headers.get("Retry-After", "")
-    if isinstance(err, Retry) and err.after is None and after.isdigit():
-        err.after = float(after)
-    return err
-
-
-def _event_problem(path: str, line: bytes) -> YurtError:
-    try:
-        found = json.loads(line)["object"]
-        return _problem("watch", path, int(found["code"]), json.dumps(found).encode(), {})
-    except (ValueError, KeyError, TypeError):
-        return Retry(f"watch {path}: ended with an error that can't be read")
-
-
-async def _split(content: aiohttp.StreamReader, path: str) -> AsyncIterator[bytes]:
-    """Whole lines of a stream; what stands after the last newline was cut off and is dropped."""
-    rest: list[bytes] = []
-    size = 0
-    async for chunk in content.iter_any():
-        head, *lines = chunk.split(b"\n")
-        rest.append(head)
-        size += len(head)
-        for line in lines:
-            whole = b"".join(rest)
-            rest, size = [line], len(line)
-            if whole:
-                yield whole
-        if size > LINE_LIMIT:
-            raise Refused(f"watch {path}: one event is larger than {LINE_LIMIT} bytes")
