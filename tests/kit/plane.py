@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from yurtcore.errors import YurtError
 from yurtsim import seed
 from yurtsim.controlplane import ControlPlane, Wishes, find
 
@@ -21,11 +22,29 @@ T = TypeVar("T")
 MakePlane = Callable[..., Awaitable[ControlPlane]]
 
 
+_FOUND = pytest.StashKey[Path | YurtError]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Find, fetch or build the programs before the first test: that may take longer than a test is allowed to."""
+    wanted = any("binaries" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not wanted or session.config.option.collectonly:
+        return
+    screen = session.config.pluginmanager.getplugin("terminalreporter")
+    try:
+        found: Path | YurtError = find(lambda line: screen.write_line(f"control plane: {line}") if screen else None)
+    except YurtError as err:
+        found = err
+    session.config.stash[_FOUND] = found
+
+
 @pytest.fixture(scope="session")
 def binaries(pytestconfig: pytest.Config) -> Path:
     """Return the folder with the control plane's programs; tests fail with the reason if none can be had."""
-    screen = pytestconfig.pluginmanager.getplugin("terminalreporter")
-    return find(lambda line: screen.write_line(f"control plane: {line}") if screen else None)
+    found = pytestconfig.stash[_FOUND]
+    if isinstance(found, YurtError):
+        raise found
+    return found
 
 
 @pytest.fixture(scope="session")

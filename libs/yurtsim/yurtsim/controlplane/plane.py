@@ -72,9 +72,13 @@ class ControlPlane:
             raise
 
     async def stop(self) -> None:
-        """End all processes, last started first."""
-        for child in reversed(self.children):
-            await child.stop()
+        """End all processes, last started first; also when this is cancelled, then at once."""
+        try:
+            for child in reversed(self.children):
+                await child.stop()
+        finally:
+            for child in reversed(self.children):
+                child.kill()
 
     async def stop_api_server(self, *, kill: bool = False) -> None:
         """End kube-apiserver only: by SIGTERM, or at once with `kill`. etcd and the company stay."""
@@ -116,8 +120,8 @@ class ControlPlane:
 
     @property
     def admin_kubeconfig(self) -> Path:
-        """A kubeconfig file (JSON) for `admin`."""
-        return self.kubeconfig("admin", self.server, pair=self.admin)
+        """A kubeconfig file (JSON) for `admin`; there from start on."""
+        return self._kubeconfig_path("admin")
 
     @property
     def audit_log(self) -> Path:
@@ -134,14 +138,18 @@ class ControlPlane:
 
     def kubeconfig(self, name: str, server: str, *, pair: Pair | None = None, token: str | None = None) -> Path:
         """Write `kubeconfigs/NAME` for `server` (http or https) and return its path."""
-        path = self.folder / "kubeconfigs" / name
+        path = self._kubeconfig_path(name)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         ca = self.ca_file if server.startswith("https://") else None
         write_atomic(path, kubeconfig(server, ca=ca, pair=pair, token=token), mode=0o600)
         return path
 
+    def _kubeconfig_path(self, name: str) -> Path:
+        return self.folder / "kubeconfigs" / name
+
     def _files(self) -> Files:
         pki = self.pki
+        self.kubeconfig("admin", self.server, pair=self.admin)
         masters = ("system:masters",)
         controllers = pki.issue("controller-manager", user="system:kube-controller-manager")
         scheduler = pki.issue("scheduler", user="system:kube-scheduler")
