@@ -41,7 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def binaries(pytestconfig: pytest.Config) -> Path:
     """Return the folder with the control plane's programs; tests fail with the reason if none can be had."""
-    found = pytestconfig.stash[_FOUND]
+    found = pytestconfig.stash[_FOUND]  # asked for by name only: getfixturevalue would come too late
     if isinstance(found, YurtError):
         raise found
     return found

@@ -37,6 +37,7 @@ class Sources:
 def into(folder: Path, progress: Progress, sources: Sources | None = None) -> None:
     """Put all programs into `folder`; raises Retry if a server cannot be reached, Refused for a wrong file or no Go."""
     sources = sources or Sources()
+    gobuild.check_memory()  # before some 350 MB are fetched in vain
     release = f"{sources.kubernetes}/{KUBERNETES}"
     for name in (name for name in BUILT_FROM_KUBERNETES if name != "kubemark"):
         url = f"{release}/bin/linux/{architecture()}/{name}"

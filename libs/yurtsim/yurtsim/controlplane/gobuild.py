@@ -30,13 +30,18 @@ _INSTALL_WITHIN = 900.0
 
 def into(folder: Path, progress: Progress, names: Sequence[str] = ALL) -> None:
     """Build programs into `folder`; raises Refused with the reason and what to do."""
-    memory = _memory()
-    if memory < LEAST_MEMORY:
-        raise Refused(f"{memory / GIB:.1f} GiB of memory; building takes 4 GiB")
+    check_memory()
     go = _go(progress)
     for number, name in enumerate(names, 1):
         progress(f"building {name} with Go ({number} of {len(names)}; minutes each when Go's caches are cold)")
         _build(go, name, folder)
+
+
+def check_memory() -> None:
+    """Raise Refused on a machine that is too small to build on."""
+    memory = _memory()
+    if memory < LEAST_MEMORY:
+        raise Refused(f"{memory / GIB:.1f} GiB of memory; building takes 4 GiB")
 
 
 def _build(go: Path, name: str, folder: Path) -> None:
