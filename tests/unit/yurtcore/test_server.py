@@ -268,6 +268,22 @@ async def test_stop_before_the_first_request_is_a_clean_end() -> None:
         await serve(app("Test", "1.0"), host="127.0.0.1", port=0, stop=stop)
 
 
+async def test_a_cancelled_server_leaves_no_port_and_no_connection_open() -> None:
+    sock = bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+        serving = group.create_task(serve(app("Test", "1.0"), stop=asyncio.Event(), sock=sock))
+        async with session.get(f"http://127.0.0.1:{port}/openapi.json") as answer:
+            assert answer.status == 200
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        serving.cancel()
+        await reader.read()  # to the end: the server closes a connection that was kept alive
+        writer.close()
+    bind("127.0.0.1", port).close()
+
+
 async def test_a_stream_that_does_not_end_is_cut_after_the_grace() -> None:
     cancelled = asyncio.Event()
     router = APIRouter()

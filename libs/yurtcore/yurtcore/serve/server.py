@@ -59,6 +59,15 @@ class _Listener(uvicorn.Server):
         """Leave the signals to the service's root task."""
         yield
 
+    def drop(self) -> None:
+        """Close what is still open: all of it when cancelled, streams that outlived the grace after a stop."""
+        for server in getattr(self, "servers", ()):
+            server.close()
+        for task in self.server_state.tasks:
+            task.cancel()
+        for connection in tuple(self.server_state.connections):
+            connection.transport.close()
+
 
 def bind(host: str, port: int, *, flag: str = "its port flag") -> socket.socket:
     """A listening address of our own, before anything else starts; port 0 takes a free one.
@@ -108,6 +117,7 @@ async def serve(
             waiting.cancel()
             listener.should_exit = True
     finally:
+        listener.drop()
         sock.close()
 
 

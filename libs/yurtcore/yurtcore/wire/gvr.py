@@ -138,7 +138,7 @@ def _resource_target(
     watch = prefix_verb == "watch"
     if not in_path and not prefix_verb and query:
         watch = _is_true(query.get("watch"))
-        if "fieldSelector" in query:
+        if "metadata.name" in query.get("fieldSelector", ("",))[0]:
             name = _selected_name(query)
     return Target(
         is_resource=True, group=group, version=version, resource=resource, subresource=subresource,
