@@ -1,6 +1,6 @@
 """What the scenarios share: one hub for each module, before the run's control plane."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from kit.accounts import Account, account, admin
@@ -40,3 +40,17 @@ def caller(plane: ControlPlane, home: str) -> Iterator[Account]:
 
     yield run(make())
     run(remove(f"/api/v1/namespaces/{home}"))
+
+
+@pytest.fixture
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Return how a test says a number that people want to read, also when it passes."""
+    screen = pytestconfig.pluginmanager.getplugin("terminalreporter")
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say(line: str) -> None:
+        if screen is not None and capture is not None:
+            with capture.global_and_fixture_disabled():
+                screen.write_line(f"  {line}")
+
+    return say
