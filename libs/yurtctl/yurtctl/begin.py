@@ -48,7 +48,7 @@ def begin(folder: Folder, *, nodes: int, nodes_kind: str, detach: bool) -> None:
         tell_ready(site)
         return
 
-    with folder.claimed(), Progress() as tell:
+    with _interruptible(), folder.claimed(), Progress() as tell:
 
         def ready(site: Site) -> None:
             tell.finish()
@@ -63,28 +63,28 @@ def begin(folder: Folder, *, nodes: int, nodes_kind: str, detach: bool) -> None:
 
 
 def _binaries(folder: Folder, tell: Tell) -> Path:
-    """The control plane's programs, which may take minutes the first time; a signal interrupts that."""
-    if found := known_path():
-        return found
-    text = "getting the control plane's programs (minutes, once)"
-    folder.write(Site(phase="starting", steps=[text]))
-    tell.step(text)
+    """The control plane's programs, which may take minutes the first time."""
+    steps: list[str] = []
     try:
-        with _interruptible():
-            return find(tell.note)
+        if found := known_path():
+            return found
+        steps.append("getting the control plane's programs (minutes, once)")
+        folder.write(Site(phase="starting", steps=steps))
+        tell.step(steps[0])
+        return find(tell.note)
     except YurtError as err:
-        folder.write(Site(phase="failed", steps=[text], error=str(err)))
+        folder.write(Site(phase="failed", steps=steps, error=str(err)))
         raise
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what is under way as Ctrl-C does."""
+    """SIGTERM and SIGHUP end what is under way as Ctrl-C does, until the supervisor takes them over."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from yurtcore.errors import Missing, Refused, YurtError
+from yurtcore.errors import BadInput, Missing, Refused, Retry, YurtError
 
 from yurtctl.folder import Folder
 from yurtctl.progress import Tell
@@ -21,6 +21,8 @@ LOOK = 0.1
 """Seconds between looks at the record of a site that starts."""
 STOP = 60.0
 """Seconds that a supervisor has to end its site; after that it is killed, and its children with it."""
+_KINDS: dict[int, type[YurtError]] = {2: BadInput, 3: Missing, 4: Retry}
+"""What a supervisor's exit code says of its reason."""
 
 
 def start(folder: Folder, arguments: Sequence[str], tell: Tell) -> Site:
@@ -29,7 +31,7 @@ def start(folder: Folder, arguments: Sequence[str], tell: Tell) -> Site:
     A supervisor whose follower is interrupted is ended too: a site that nobody has seen come up does not stay.
 
     Raises:
-        Refused: When it did not come up, with its reason.
+        YurtError: When it did not come up, with its reason.
     """
     folder.prepare()
     with folder.log.open("wb") as log:
@@ -61,7 +63,7 @@ def _follow(folder: Folder, process: subprocess.Popen[bytes], tell: Tell) -> Sit
         if site.phase == "ready" and not ended:
             return site
         if ended:
-            raise Refused(_last_words(folder))
+            raise _KINDS.get(process.returncode, Refused)(_last_words(folder))
         time.sleep(LOOK)
 
 

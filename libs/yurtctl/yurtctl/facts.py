@@ -6,7 +6,6 @@ Each part that does not answer is named as such; the others are shown all the sa
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable
 from typing import Any, TypeAlias
 

@@ -67,7 +67,7 @@ class Folder:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return int(file.read() or 0) or None
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             pass
         return None
 

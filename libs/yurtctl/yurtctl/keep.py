@@ -63,10 +63,10 @@ class Kept:
             since = loop.time()
             await self.child.exited()
             attempt = 0 if loop.time() - since > STEADY else attempt + 1
-            how = self.child.obituary().splitlines()[0].partition(";")[0]
+            how = self.child.obituary().splitlines()[0].partition(";")[0].removeprefix(f"{self.child.name} ")
             self.record.state, self.record.pid, self.record.last = "restarting", None, how
             pause = backoff(max(0, attempt - 1), base=BASE, cap=CAP, jitter=random.random())  # noqa: S311  spreads, hides nothing
-            self._changed(f"{self.record.name}: {how}; starting it again in {pause:.1f} s")
+            self._changed(f"{self.record.name} {how}; starting it again in {pause:.1f} s")
             await asyncio.sleep(pause)
             self.child.kill()  # of a child that is gone: whatever it left behind
             self.child.spawn()

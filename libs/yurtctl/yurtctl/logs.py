@@ -31,7 +31,7 @@ def choose(folder: Folder, process: str | None) -> dict[str, Path]:
     return {process: known[process]}
 
 
-def tail(log: Path, count: int) -> list[str]:
+def tail(log: Path, count: int, block: int = BLOCK) -> list[str]:
     """The last lines; an absent file has none."""
     if count <= 0:
         return []
@@ -40,7 +40,7 @@ def tail(log: Path, count: int) -> list[str]:
             end = file.seek(0, os.SEEK_END)
             text = b""
             while end > 0 and text.count(b"\n") <= count:
-                start = max(0, end - BLOCK)
+                start = max(0, end - block)
                 file.seek(start)
                 text = file.read(end - start) + text
                 end = start

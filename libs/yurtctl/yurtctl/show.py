@@ -16,12 +16,12 @@ _BAD = {"ended", "failed", "dead", "NotReady", "blackhole", "reset"}
 
 def size(count: int) -> str:
     """Bytes in words: 999 B, 1.2 KB, 3.4 MB."""
-    value, unit = float(count), "B"
-    for unit in ("B", "KB", "MB", "GB", "TB"):  # noqa: B007  the last one stays
-        if value < 999.5:
-            break
+    value = float(count)
+    units = ["B", "KB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
         value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.1f} {unit}"
+        units.pop(0)
+    return f"{value:.0f} {units[0]}" if units[0] == "B" or value >= 99.5 else f"{value:.1f} {units[0]}"
 
 
 def table(facts: dict[str, Any]) -> Group:
@@ -51,7 +51,7 @@ def _processes(processes: list[dict[str, Any]]) -> Table:
         places = one["addresses"] | ({"docs": one["docs"]} if one["docs"] else {})
         state = _word(one["state"])
         if one["restarts"]:
-            state.append(f", {one['restarts']} restarts", style="yellow")
+            state.append(f", restarts: {one['restarts']}", style="yellow")
         words = "\n".join(f"{what} {where}" for what, where in places.items())
         out.add_row(one["name"], str(one["pid"] or "-"), state, words)
     return out

@@ -210,7 +210,7 @@ class Supervisor:
                         if await holds():
                             return
                     await asyncio.sleep(LOOK)
-        ended = "; ".join(f"{one.record.name}: {one.record.last}" for one in self._kept if one.record.last)
+        ended = "; ".join(f"{one.record.name} {one.record.last}" for one in self._kept if one.record.last)
         raise ProcessError(f"after {SETTLE:.0f} s {why}" + (f" ({ended})" if ended else ""))
 
     def _step(self, text: str) -> None:
