@@ -24,12 +24,14 @@ LEAST_GLIBC = (2, 28)
 def missing() -> str:
     """Return one line that names what this machine lacks, or an empty string."""
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
-        return "Yurt's local site needs Linux on x86_64 or aarch64; this is %s on %s" % (sys.platform, platform.machine())  # noqa: UP031
+        return f"the local site needs Linux on x86_64 or aarch64; this is {sys.platform} on {platform.machine()}"
     if sys.version_info < (3, 11):
-        return "Python 3.11 or newer is missing (this is %s): install it and run `make PYTHON=python3.11 setup`" % platform.python_version()  # noqa: UP031, E501
+        found = platform.python_version()
+        return f"Python 3.11 or newer is missing (this is {found}): install it and run `make PYTHON=python3.11 setup`"
     kind, version = platform.libc_ver()
     if kind != "glibc" or tuple(int(part) for part in version.split(".")[:2]) < LEAST_GLIBC:
-        return f"glibc 2.28 or newer is missing (found {kind or 'another C library'} {version}): use a newer distribution"
+        found = f"{kind or 'another C library'} {version}"
+        return f"glibc 2.28 or newer is missing (found {found}): use a newer distribution"
     try:
         import ensurepip  # noqa: F401, PLC0415
         import venv  # noqa: F401, PLC0415
@@ -44,15 +46,17 @@ def missing() -> str:
 def wanted() -> str:
     """Hash of everything that decides what `.venv` holds."""
     digest = hashlib.sha256(f"{sys.version} {ROOT}".encode())
-    for path in [ROOT / "constraints.txt", *(ROOT / member / "pyproject.toml" for member in MEMBERS), pathlib.Path(__file__)]:
+    members = [ROOT / member / "pyproject.toml" for member in MEMBERS]
+    for path in [ROOT / "constraints.txt", *members, pathlib.Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def step(text: str, *command: str) -> None:
     """Run one command with `.venv/bin` first on the PATH (the build back end is a program there)."""
-    print(f"setup: {text}", flush=True)  # noqa: T201
-    env = {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONDONTWRITEBYTECODE": ""}
+    print(f"setup: {text}", flush=True)
+    path = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    env = {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(command, env=env, cwd=ROOT, check=False)
     if done.returncode:
         raise SystemExit(f"setup: {text}: failed with exit code {done.returncode}: {' '.join(command)}")
@@ -61,7 +65,7 @@ def step(text: str, *command: str) -> None:
 def main() -> int:
     """Bring `.venv` to what constraints.txt says; nothing to do is the usual case."""
     if problem := missing():
-        print(f"setup: {problem}", file=sys.stderr)  # noqa: T201
+        print(f"setup: {problem}", file=sys.stderr)
         return 2
     stamp = VENV / ".stamp"
     if stamp.is_file() and stamp.read_text() == wanted():
@@ -70,7 +74,8 @@ def main() -> int:
         shutil.rmtree(VENV)
     step("a virtual environment in .venv", sys.executable, "-m", "venv", str(VENV))
     pip = (str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet")
-    step("packages of constraints.txt, checked by hash", *pip, "install", "--no-compile", "--require-hashes", "-r", "constraints.txt")
+    by_hash = ("install", "--no-compile", "--require-hashes", "-r", "constraints.txt")
+    step("packages of constraints.txt, checked by hash", *pip, *by_hash)
     editable = [word for member in MEMBERS for word in ("-e", member)]
     step("Yurt's own packages", *pip, "install", "--no-deps", "--no-build-isolation", *editable)
     # Bytecode is made once here: without it each process of the site starts twice as slowly.
