@@ -24,6 +24,7 @@ from bench.cases import CASES, Case
 from bench.rounds import Pace, measure
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PACKAGES = ("yurt-hub", "uvloop", "aiofastnet", "httptools", "h2")
 
 
@@ -46,20 +47,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="yurt-bench-") as folder:
         bench = _prepare(peer, Path(folder), wanted=asked.candidates)
-        _run(bench, cases, pace, asked, about=_about(peer, bench, pace))
+        about = _about(peer, bench, pace)
+        tables = _run(bench, cases, pace, asked, about=about)
+    if asked.publish:
+        PAGE.write_text(report.published(PAGE.read_text(), tables, about))
     return 0
 
 
-def _run(bench: Bench, cases: Sequence[Case], pace: Pace, asked: argparse.Namespace, about: dict[str, Any]) -> None:
+def _run(
+    bench: Bench, cases: Sequence[Case], pace: Pace, asked: argparse.Namespace, about: dict[str, Any]
+) -> list[str]:
     token = bench.scratch / "token"
     token.write_text(_token())
     asked.results.mkdir(parents=True, exist_ok=True)
+    tables = []
     for case in cases:
         began = time.monotonic()
         points = measure(bench, case, pace, token=token, only=asked.candidates, say=_progress)
-        print(f"{report.table(case, points)}\n  ({time.monotonic() - began:.0f} s)\n", flush=True)
+        tables.append(report.table(case, points))
+        print(f"{tables[-1]}\n  ({time.monotonic() - began:.0f} s)\n", flush=True)
         found = report.as_json(case, points, about)
         (asked.results / f"{case.key}.json").write_text(json.dumps(found, indent=1) + "\n")
+    return tables
 
 
 def _progress(text: str) -> None:
@@ -77,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "--candidates", nargs="+", default=[HUB, GO_H1, GO_H2, NGINX], choices=[HUB, GO_H1, GO_H2, NGINX]
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument("--publish", action="store_true", help="put the tables into docs/benchmarks.md")
     return parser
 
 

@@ -8,6 +8,7 @@ from bench.cases import FIGURES, Case
 from bench.figures import Row, Rows, Verdict, judge, ratio
 
 PEERS = (GO_H1, GO_H2, NGINX)
+BEGIN, END = "<!-- results: written by `python -m bench --publish` -->\n", "<!-- end of results -->\n"
 
 
 def table(case: Case, points: Mapping[str, Rows]) -> str:
@@ -97,3 +98,15 @@ def as_json(case: Case, points: Mapping[str, Rows], about: Mapping[str, Any]) ->
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
     return {key: float(f"{value:.4g}") for key, value in figures.items()}
+
+
+def published(page: str, tables: Sequence[str], about: Mapping[str, Any]) -> str:
+    """The page with these tables in the place of those between its two marks; raises ValueError without marks."""
+    head, tail = page[: page.index(BEGIN)], page[page.index(END) :]
+    machine, versions, pace = about["machine"], about["versions"], about["pace"]
+    told = (
+        f"{about['date'][:10]}, {machine['cpu']}, {machine['cores']} cores, kernel {machine['kernel']}; "
+        f"{', '.join(f'{name} {version}' for name, version in versions.items() if version)}; "
+        f"{pace['rounds']} rounds of {pace['seconds']:g} s."
+    )
+    return "".join([head, BEGIN, f"\n{told}\n\n", *(f"```text\n{table}\n```\n\n" for table in tables), tail])

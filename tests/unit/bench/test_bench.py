@@ -91,6 +91,25 @@ def test_json_has_the_same_keys_for_every_case() -> None:
     assert found["budgets"] == [{"says": TWICE.says, "value": 2.0, "met": True, "remark": ""}]
 
 
+def test_published_tables_replace_the_former_ones() -> None:
+    """What people wrote around the marks stays, and publishing again changes nothing else."""
+    about = {
+        "date": "2026-11-25T10:00:00+00:00",
+        "machine": {"cpu": "a CPU", "cores": 2, "kernel": "6.1"},
+        "versions": {"go": "go1.26", "nginx": None},
+        "pace": {"rounds": 3, "seconds": 2.0},
+    }
+    page = f"# Words\n{report.BEGIN}old\n{report.END}more words\n"
+    once = report.published(page, ["a table"], about)
+    assert once.startswith(
+        f"# Words\n{report.BEGIN}\n2026-11-25, a CPU, 2 cores, kernel 6.1; go go1.26; 3 rounds of 2 s."
+    )
+    assert "```text\na table\n```" in once
+    assert "old" not in once
+    assert once.endswith(f"{report.END}more words\n")
+    assert report.published(once, ["a table"], about) == once
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)
 def test_every_case_shows_known_figures_and_judges_at_its_own_points(case: Case) -> None:
     """A budget that names a point or a figure that is not measured would never be judged."""
