@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,11 +67,11 @@ async def there(kube: KubeClient, path: str) -> dict[str, Any]:
 
 
 class Audit:
-    """The lines that the API server wrote to its audit log since this was made."""
+    """The lines that the API server wrote to its audit log since this was made, or ever."""
 
-    def __init__(self, cloud: ControlPlane) -> None:
+    def __init__(self, cloud: ControlPlane, *, whole: bool = False) -> None:
         self._path: Path = cloud.audit_log
-        self._from = self._path.stat().st_size if self._path.exists() else 0
+        self._from = self._path.stat().st_size if self._path.exists() and not whole else 0
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Every whole line so far."""
@@ -82,6 +84,24 @@ class Audit:
     def by(self, agent: str) -> list[dict[str, Any]]:
         """The lines of clients whose User-Agent starts with `agent`."""
         return [line for line in self.lines() if line.get("userAgent", "").startswith(agent)]
+
+    def watches(self, agent: str) -> dict[str, tuple[str, str]]:
+        """The watches of such clients that have begun to be answered and have not ended: agent and target by audit id.
+
+        A target stands without the version that it begins at.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for line in self.by(agent):
+            if line["verb"] == "watch" and line["stage"] == "ResponseStarted":
+                found[line["auditID"]] = (line["userAgent"], re.sub(r"&resourceVersion=\d+", "", line["requestURI"]))
+            elif line["verb"] == "watch":
+                found.pop(line["auditID"], None)
+        return found
+
+    def begun(self, agent: str) -> Counter[str]:
+        """How many watches of each such client have begun to be answered."""
+        lines = self.by(agent)
+        return Counter(one["userAgent"] for one in lines if (one["verb"], one["stage"]) == ("watch", "ResponseStarted"))
 
     async def has(self, agent: str, **fields: object) -> dict[str, Any]:
         """Wait for a line of `agent` with these top-level fields."""

@@ -182,27 +182,14 @@ async def test_a_node_with_thirty_pods_holds_at_most_eight_connections(
     async with asyncio.timeout(WITHIN):
         while True:
             told, link = await site.hub.upstreams(), await site.linked()
-            watches = open_watches(audit)
+            watches = [one for agent in AGENTS for one in audit.watches(agent).values()]
             if told["connections"] == link["open"] and told["streams"] == len(watches):
                 break
             await asyncio.sleep(LOOK_EVERY)
     tell(f"{PODS} pods: {link['open']} connections ({link['total']} ever), {len(watches)} watches")
     assert link["open"] <= MOST_CONNECTIONS
     assert len(watches) > 2 * PODS
-    assert len(set(watches.values())) == len(watches)
-
-
-def open_watches(audit: Audit) -> dict[str, tuple[str, str]]:
-    """Return the watches that the API server has begun to answer and not ended: audit id, agent and target."""
-    found: dict[str, tuple[str, str]] = {}
-    for line in audit.lines():
-        agent = line.get("userAgent", "").split("/")[0]
-        if agent in AGENTS and line["verb"] == "watch":
-            if line["stage"] == "ResponseStarted":
-                found[line["auditID"]] = (agent, line["requestURI"].partition("&resourceVersion")[0])
-            else:
-                found.pop(line["auditID"], None)
-    return found
+    assert len(set(watches)) == len(watches)
 
 
 async def test_the_kubelet_renews_its_lease_and_follows_a_changed_pod(
