@@ -1,0 +1,183 @@
+"""From a folder to a log that can be appended to: read, repair, clean up, and the report about it.
+
+Repair never works on the log in place, but for cutting off what has no commit: damage is left behind by writing a new
+log. On a disk that can't be written the log stays as it is, what is whole is served, and the writer tries again later.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from yurtcore.errors import BadInput
+
+from yurt_hub.adapters.disk.folder import File, Folder
+from yurt_hub.adapters.disk.records import HEADER, Ident, Kind, UnknownVersionError
+from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, compaction, rewritten
+from yurt_hub.adapters.disk.scan import Damage, Found, scan, text
+from yurt_hub.adapters.disk.sealing import Sealer
+from yurt_hub.adapters.disk.segment import LOG, NEXT, Segment
+
+
+@dataclass(slots=True)
+class Report:
+    """What a log held when it was read. Sizes in bytes."""
+
+    size: int = 0
+    records: int = 0
+    batches: int = 0
+    keys: int = 0
+    sealed: int = 0
+    live: int = 0
+    torn: int = 0
+    """Bytes at the end without a commit: a batch that a crash interrupted."""
+    damaged: int = 0
+    """Bad places, all of them; `damages` lists the first thousand."""
+    damages: tuple[Damage, ...] = ()
+    seconds: float = 0.0
+    repaired: bool = True
+    """Whether the folder is in order now."""
+    trouble: str = ""
+    """Why it is not."""
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Keys whose values were given up."""
+        return frozenset(key for damage in self.damages for key in damage.keys)
+
+    def tell(self, log: Any) -> None:
+        """One line for the log of the process, if there is something to say."""
+        if not (self.torn or self.damaged or self.trouble):
+            return
+        named = [f"{it.what} at {it.at} ({it.length} bytes): {', '.join(it.keys[:3])}" for it in self.damages[:5]]
+        speak = log.warning if self.damaged or self.trouble else log.info
+        speak(
+            "disk.repaired" if self.repaired else "disk.unrepaired",
+            torn=self.torn,
+            damaged=self.damaged,
+            places=named,
+            lost=len(self.lost),
+            kept=self.keys,
+            trouble=self.trouble,
+        )
+
+
+@dataclass(slots=True)
+class Opened:
+    """A log that was read: where to append (None or `unsure`: nowhere yet), its values, the report."""
+
+    segment: Segment | None
+    values: dict[str, bytes]
+    report: Report
+
+
+def opened(folder: Folder, sealer: Sealer, *, bound: int) -> Opened:
+    """Read and repair; raises BadInput for a log of another format, or one that can't be opened."""
+    began = time.perf_counter()
+    try:
+        names = folder.names()
+        file = folder.open(LOG) if LOG in names else None
+    except OSError as err:
+        raise BadInput(f"cannot read the store on disk: {err.strerror or err}") from err
+    found, report, values = Found(None, end=0), Report(), dict[str, bytes]()
+    if file is not None:
+        found = examined(file)
+        values = unsealed(found, sealer)
+        report = reported(found)
+    if NEXT in names:
+        _try(report, lambda: folder.unlink(NEXT))
+    segment = _repaired(folder, file, found, sealer, bound, report)
+    report.seconds = time.perf_counter() - began
+    return Opened(segment, values, report)
+
+
+def examined(file: File) -> Found:
+    """Scan a log file; raises BadInput if another program wrote it, or it can't be read at all."""
+    try:
+        return scan(file, file.size())
+    except UnknownVersionError as err:
+        raise BadInput(f"{LOG} has {err}; use the program that wrote it, or move the file away to begin anew") from err
+    except OSError as err:
+        raise BadInput(f"cannot read {LOG}: {err.strerror or err}") from err
+
+
+def unsealed(found: Found, sealer: Sealer) -> dict[str, bytes]:
+    """The values; those that the key does not open are taken out of `found` and named there."""
+    values: dict[str, bytes] = {}
+    shut: list[bytes] = []
+    for key, latest in found.latest.items():
+        value = latest.value if latest.kind is Kind.PUT else sealer.unseal(key, latest.value)
+        if value is None:
+            shut.append(key)
+            found.name(Damage(latest.at, latest.length, "sealed with another key", (text(key),)))
+        else:
+            values[text(key)] = value
+    for key in shut:
+        del found.latest[key]
+    return values
+
+
+def reported(found: Found) -> Report:
+    """The report about a scan."""
+    return Report(
+        size=found.size,
+        records=found.records,
+        batches=found.batches,
+        keys=len(found.latest),
+        sealed=sum(latest.kind is Kind.SEALED for latest in found.latest.values()),
+        live=sum(latest.length for latest in found.latest.values()),
+        torn=found.torn if found.ident else 0,
+        damaged=found.damaged,
+        damages=tuple(found.damages),
+    )
+
+
+def _repaired(
+    folder: Folder, file: File | None, found: Found, sealer: Sealer, bound: int, report: Report
+) -> Segment | None:
+    made: list[Segment] = []
+    if file is None or found.ident is None:
+        _try(report, lambda: made.append(rewritten(folder, (), sealer, number=0, bound=bound)))
+        if file is not None:
+            file.close()
+        return made[0] if made else None
+    segment = _segment(file, found, found.ident)
+    if found.damaged:
+        segment.unsure = not _try(report, lambda: made.append(_copied(folder, segment, sealer, bound)))
+    elif found.torn:
+        segment.unsure = not _try(report, lambda: _cut(file, found.end))
+    if not made:
+        return segment
+    file.close()
+    return made[0]
+
+
+def _segment(file: File, found: Found, ident: Ident) -> Segment:
+    segment = Segment.found(file, found, ident)
+    found.latest.clear()
+    return segment
+
+
+def _copied(folder: Folder, segment: Segment, sealer: Sealer, bound: int) -> Segment:
+    run = compaction(folder, segment, sealer, bound=bound)
+    while True:
+        try:
+            next(run)
+        except StopIteration as done:
+            copied: Segment = done.value
+            return copied
+
+
+def _cut(file: File, end: int) -> None:
+    file.truncate(max(end, HEADER))
+    file.sync()
+
+
+def _try(report: Report, step: Callable[[], object]) -> bool:
+    try:
+        step()
+    except (OSError, Rotten, TooBig) as err:
+        report.repaired = False
+        report.trouble = str(err) or type(err).__name__
+        return False
+    return True

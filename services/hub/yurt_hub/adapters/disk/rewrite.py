@@ -1,0 +1,164 @@
+"""A new log beside the old one: written whole, synced, and given the old one's name in one step.
+
+Three reasons: too much of the old log is dead, it is damaged, or it can't be trusted after a failed sync. A crash
+leaves the old log or the new one, never parts of both: until the rename nothing reads the new file, and after it
+nothing of the old one has a name. What is left of an unfinished one is removed at the next start.
+"""
+
+import zlib
+from collections.abc import Generator, Iterable, Iterator
+from typing import Final
+
+from yurt_hub.adapters.disk.folder import File, Folder
+from yurt_hub.adapters.disk.records import CRC, HEAD, Encoder, Kind, head_sum
+from yurt_hub.adapters.disk.scan import KINDS
+from yurt_hub.adapters.disk.sealing import Sealer
+from yurt_hub.adapters.disk.segment import (
+    LOG,
+    NEXT,
+    Batch,
+    Segment,
+    Value,
+    as_bytes,
+    at_of,
+    discard,
+    fresh,
+    length_of,
+    pieces,
+    sealed,
+)
+
+GROUP: Final = 1024 * 1024
+"""Bytes that are written and synced at once, so that batches of the day need not wait for a whole rewrite."""
+
+
+class Rotten(Exception):
+    """A record that was whole when it was indexed can't be read any more."""
+
+
+class TooBig(Exception):
+    """The new log would break the bound of its size."""
+
+
+class _Target:
+    """The file that is being written, and its index."""
+
+    def __init__(self, file: File, encoder: Encoder, *, bound: int) -> None:
+        self.file = file
+        self.encoder = encoder
+        self.index: dict[str, int] = {}
+        self._bound = bound
+
+    def write(self, items: Iterable[tuple[Kind, str, bytes]]) -> None:
+        """One group as one batch, synced."""
+        at = self.encoder.at
+        for piece in pieces(self.encoder, items, self.index):
+            if at + len(piece) > self._bound:
+                raise TooBig
+            self.file.write(at, piece)
+            at += len(piece)
+        self.file.sync()
+
+
+def compaction(
+    folder: Folder, old: Segment, sealer: Sealer, *, bound: int, batch: Batch | None = None
+) -> Generator[None, None, Segment]:
+    """Copy what is live into a new log and switch to it; `batch` is taken in on the way.
+
+    Without a batch it pauses after every group but the last, and the old log may be appended to meanwhile. Returns the
+    new segment, which is on the disk. Raises OSError, Rotten, TooBig (more than `bound` bytes); the old log is then as
+    good as before, or `unsure` if the switch itself failed.
+    """
+    file, encoder = fresh(folder, old.number)
+    target = _Target(file, encoder, bound=bound)
+    try:
+        copied = 0
+        while copied < old.end:
+            groups = [*_groups(old, since=copied, without=batch or {})]
+            copied = old.end
+            for group in groups:
+                target.write(_read(old, group))
+                if batch is None and len(groups) > 1:
+                    yield
+        gone = [key for key in target.index if key not in old.index]
+        if gone or batch:
+            for key in gone:
+                del target.index[key]
+            target.write([*((Kind.DROP, key, b"") for key in gone), *sealed(_puts(batch), sealer)])
+        _switch(folder, target, old)
+    except BaseException:
+        discard(folder, file)
+        raise
+    return Segment(file, encoder, target.index)
+
+
+def rewritten(
+    folder: Folder, items: Iterable[tuple[str, bytes, bool]], sealer: Sealer, *, number: int, bound: int
+) -> Segment:
+    """A new log with just these items, on the disk; raises OSError, TooBig."""
+    file, encoder = fresh(folder, number)
+    target = _Target(file, encoder, bound=bound)
+    try:
+        group: dict[str, Value | None] = {}
+        size = 0
+        for key, value, secret in items:
+            group[key] = (value, secret)
+            size += len(value)
+            if size >= GROUP:
+                target.write(sealed(group, sealer))
+                group, size = {}, 0
+        target.write(sealed(group, sealer))
+        _switch(folder, target)
+    except BaseException:
+        discard(folder, file)
+        raise
+    return Segment(file, encoder, target.index)
+
+
+def _switch(folder: Folder, target: _Target, old: Segment | None = None) -> None:
+    target.file.sync()
+    folder.rename(NEXT, LOG)
+    try:
+        folder.sync()
+    except OSError:
+        if old is not None:
+            old.unsure = True  # which of the two has the name after a crash, nobody knows
+        raise
+
+
+def _groups(old: Segment, *, since: int, without: Batch) -> Iterator[list[tuple[int, str]]]:
+    """What is live from a position on, in order, in groups."""
+    todo = [(where, key) for key, where in old.index.items() if at_of(where) >= since and key not in without]
+    todo.sort()
+    group: list[tuple[int, str]] = []
+    size = 0
+    for where, key in todo:
+        group.append((where, key))
+        size += length_of(where)
+        if size >= GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _read(old: Segment, group: Iterable[tuple[int, str]]) -> Iterator[tuple[Kind, str, bytes]]:
+    """The records at these places, checked; sealed values stay as they are."""
+    for where, key in group:
+        at, length = at_of(where), length_of(where)
+        data = old.file.read(at, length)
+        name = as_bytes(key)
+        value_at = HEAD.size + len(name)
+        if len(data) != length or data[HEAD.size : value_at] != name:
+            raise Rotten
+        _, kind, _, _, head_crc = HEAD.unpack_from(data)
+        value = data[value_at : -CRC.size]
+        (crc,) = CRC.unpack_from(data, length - CRC.size)
+        head = data[: HEAD.size - CRC.size]
+        if head_sum(old.ident, at, head, name) != head_crc or zlib.crc32(value, head_crc) != crc:
+            raise Rotten
+        yield KINDS[kind], key, value
+
+
+def _puts(batch: Batch | None) -> dict[str, Value | None]:
+    return {key: value for key, value in (batch or {}).items() if value is not None}

@@ -1,0 +1,319 @@
+"""Reading a log: which value is the latest of each key, and what is damaged.
+
+The rules, each pinned by the crash and bit-flip suites:
+
+- records count when a whole commit stands behind them; what has none is the torn end of the file and is cut off;
+- a last batch whose commit is there but of whose records some are damaged is torn too: disks write pages in any order;
+- damage before that is rot. The next whole commit names what stood there, and those keys are dropped: their older
+  values in the file would be wrong. If it does not reach back far enough, nothing older is believed.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from yurt_hub.adapters.disk import records
+from yurt_hub.adapters.disk.records import EXTRA, HEAD, HEADER, Commit, Ident, Kind, Tile
+
+CHUNK: Final = 1024 * 1024
+"""Bytes read at once."""
+_PAGE: Final = 4096
+MOST_NAMED: Final = 1000
+"""Most places that a report lists; more are counted."""
+
+
+class Readable(Protocol):
+    """What can be read by position."""
+
+    def read(self, at: int, size: int) -> bytes:
+        """Up to `size` bytes; fewer only at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A bad stretch of the file, what it held, and the keys that were dropped for it."""
+
+    at: int
+    length: int
+    what: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The last word about a key: where it stands and what it says (`value` as in the file, sealed or not)."""
+
+    at: int
+    length: int
+    kind: Kind
+    value: bytes
+
+
+@dataclass(slots=True)
+class Found:
+    """What a log holds."""
+
+    ident: Ident | None
+    latest: dict[bytes, Latest] = field(default_factory=dict)
+    end: int = HEADER
+    """Where the last whole batch ends; what stands behind is torn."""
+    number: int = 0
+    """Of the next batch."""
+    near: tuple[Tile, ...] = ()
+    size: int = 0
+    records: int = 0
+    batches: int = 0
+    damages: list[Damage] = field(default_factory=list)
+    damaged: int = 0
+    """Bad stretches, listed or not; a torn end is none."""
+
+    @property
+    def torn(self) -> int:
+        """Bytes behind the last whole batch."""
+        return max(0, self.size - self.end)
+
+    def name(self, damage: Damage) -> None:
+        """Note a bad stretch."""
+        self.damaged += 1
+        if len(self.damages) < MOST_NAMED:
+            self.damages.append(damage)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    at: int
+    length: int
+    kind: Kind
+    key: bytes
+    value: bytes | None  # None: the value is damaged
+
+    @property
+    def end(self) -> int:
+        return self.at + self.length
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A record that can't be read, known from a commit by its key's checksum, or by its whole head."""
+
+    at: int
+    length: int
+    key_crc: int
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A stretch of which nobody knows what it held."""
+
+    at: int
+    length: int
+
+
+_Step = _Record | _Lost | _Doubt
+
+
+def scan(file: Readable, size: int) -> Found:
+    """Read a whole log of `size` bytes; raises UnknownVersionError. What can't be read is damage."""
+    ident, whole = records.read_header(read(file, 0, HEADER))
+    found = Found(ident, size=size)
+    if not whole:
+        found.name(Damage(0, HEADER, "header" if ident else "header, and with it all records"))
+    if ident is None:
+        found.end = 0
+        return found
+    _Reading(found).run(_Cursor(file, size, ident))
+    return found
+
+
+class _Reading:
+    """Takes the records of one file in order; holds back what no whole commit stands behind."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+        self._staged: list[_Step] = []
+        self._bad: list[tuple[int, int]] = []
+        self._last: tuple[list[_Step], int, int] | None = None  # the steps of the last batch, its start, its end
+        self._near: tuple[Tile, ...] = ()
+
+    def run(self, cursor: "_Cursor") -> None:
+        """Read to the end of the file."""
+        for item in cursor.items():
+            if isinstance(item, tuple):
+                self._bad.append(item)
+            elif item.kind is not Kind.COMMIT:
+                self._staged.append(item)
+            elif item.value is not None and (commit := records.read_commit(item.at, item.value)) is not None:
+                self._commit(item, commit)
+            else:
+                self._staged.append(_Lost(item.at, item.length, 0))
+        if self._last is not None:
+            steps, start, _ = self._last
+            if all(isinstance(step, _Record) and step.value is not None for step in steps if step.at >= start):
+                self._settle()
+            else:
+                self._apply([step for step in steps if step.at < start])
+                self._found.end = start
+
+    def _commit(self, item: _Record, commit: Commit) -> None:
+        self._settle()
+        steps: list[_Step] = [*self._staged, *self._losses(item, commit)]
+        if self._bad:
+            steps.sort(key=lambda step: step.at)
+        self._last = (steps, commit.start, item.end)
+        self._near = records.near(commit.tiles, Tile(item.at, item.length, 0))
+        self._found.number = commit.number + 1
+        self._staged, self._bad = [], []
+
+    def _losses(self, item: _Record, commit: Commit) -> Iterator[_Step]:
+        whole = {record.at for record in self._staged}
+        for begin, end in self._bad:
+            since = commit.since(item.at)
+            if begin < since:
+                yield _Doubt(begin, min(end, since) - begin)
+            for tile in commit.tiles:
+                if tile.at < end and tile.end > begin and tile.at not in whole:
+                    yield _Lost(tile.at, tile.length, tile.key_crc)
+
+    def _settle(self) -> None:
+        """Apply the last batch: another whole commit, or the end of the file, stands behind it."""
+        if self._last is None:
+            return
+        steps, _, end = self._last
+        self._apply(steps)
+        self._found.end = end
+        self._found.near = self._near
+        self._found.batches += 1
+        self._last = None
+
+    def _apply(self, steps: list[_Step]) -> None:
+        found = self._found
+        for step in steps:
+            match step:
+                case _Record(value=None):
+                    self._lose(_Lost(step.at, step.length, zlib.crc32(step.key), step.key))
+                case _Record(kind=Kind.DROP):
+                    found.records += 1
+                    found.latest.pop(step.key, None)
+                case _Record(value=bytes(value)):
+                    found.records += 1
+                    found.latest.pop(step.key, None)  # so that the order is that of the last writes
+                    found.latest[step.key] = Latest(step.at, step.length, step.kind, value)
+                case _Lost():
+                    self._lose(step)
+                case _Doubt():
+                    keys = tuple(map(text, found.latest))
+                    found.name(Damage(step.at, step.length, "unknown records; nothing older is believed", keys))
+                    found.latest.clear()
+
+    def _lose(self, lost: _Lost) -> None:
+        latest = self._found.latest
+        if lost.key is not None:
+            keys = [lost.key]
+        elif lost.key_crc == 0:
+            self._found.name(Damage(lost.at, lost.length, "commit"))
+            return
+        else:
+            keys = [key for key in latest if zlib.crc32(key) == lost.key_crc]
+        for key in keys:
+            latest.pop(key, None)
+        self._found.name(Damage(lost.at, lost.length, "record", tuple(map(text, keys))))
+
+
+class _Cursor:
+    """Walks over a file in chunks; finds the next record behind a bad stretch."""
+
+    def __init__(self, file: Readable, size: int, ident: Ident) -> None:
+        self._file = file
+        self._size = size
+        self._ident = ident
+        self._data = b""
+        self._base = 0
+
+    def items(self) -> Iterator[_Record | tuple[int, int]]:
+        """Every record in order, and (begin, end) of every bad stretch that another record follows."""
+        at = HEADER
+        while at < self._size:
+            record = self._record(at)
+            if record is None:
+                begin, record = at, self._next(at + 1)
+                if record is None:
+                    return
+                yield begin, record.at
+            yield record
+            at = record.end
+
+    def _have(self, at: int, size: int) -> int:
+        """Make `size` bytes from `at` on available; where they begin in the buffer, -1 if the file is too short."""
+        offset = at - self._base
+        if offset >= 0 and offset + size <= len(self._data):
+            return offset
+        if at + size > self._size:
+            return -1
+        kept = self._data[offset:] if 0 <= offset < len(self._data) else b""
+        self._data = kept + read(self._file, at + len(kept), max(size, CHUNK) - len(kept))
+        self._base = at
+        return 0 if len(self._data) >= size else -1
+
+    def _record(self, at: int) -> _Record | None:
+        """The record at this position, None if there is no whole head."""
+        offset = self._have(at, HEAD.size)
+        if offset < 0:
+            return None
+        mark, kind, key_size, value_size, head_crc = HEAD.unpack_from(self._data, offset)
+        length = EXTRA + key_size + value_size
+        if mark != self._ident.mark or not 1 <= kind <= len(Kind) or key_size > records.MOST_KEY:
+            return None
+        offset = self._have(at, length)
+        if offset < 0:
+            return None
+        data = self._data
+        key_at = offset + HEAD.size
+        value_at = key_at + key_size
+        key = data[key_at:value_at]
+        if records.head_sum(self._ident, at, data[offset : key_at - records.CRC.size], key) != head_crc:
+            return None
+        value = data[value_at : value_at + value_size]
+        (crc,) = records.CRC.unpack_from(data, value_at + value_size)
+        whole = zlib.crc32(value, head_crc) == crc
+        return _Record(at, length, KINDS[kind], key, value if whole else None)
+
+    def _next(self, at: int) -> _Record | None:
+        """The first record at or behind a position."""
+        mark = self._ident.mark
+        while (offset := self._have(at, len(mark))) >= 0:
+            where = self._data.find(mark, offset)
+            if where < 0:
+                at = self._base + len(self._data) - len(mark) + 1
+                continue
+            at = self._base + where
+            record = self._record(at)
+            if record is not None:
+                return record
+            at += 1
+        return None
+
+
+KINDS: Final[dict[int, Kind]] = {int(kind): kind for kind in Kind}
+
+
+def read(file: Readable, at: int, size: int) -> bytes:
+    """Read; pages that the disk can't give come as zeros, which no checksum lets pass."""
+    try:
+        return file.read(at, size)
+    except OSError:
+        return b"".join(_page(file, page, min(_PAGE, at + size - page)) for page in range(at, at + size, _PAGE))
+
+
+def _page(file: Readable, at: int, size: int) -> bytes:
+    try:
+        return file.read(at, size)
+    except OSError:
+        return bytes(size)
+
+
+def text(key: bytes) -> str:
+    """A key as people and callers know it."""
+    return key.decode("utf-8", "surrogatepass")
