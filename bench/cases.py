@@ -101,7 +101,7 @@ CASES: tuple[Case, ...] = (
         budgets=tuple(_times(1, "mb_per_cpu_s", 1.1, peer, at_least=True) for peer in (GO_H1, GO_H2)),
     ),
     Case(
-        "list-plain", "the same list without TLS; the hub reaches API servers by TLS alone", "list", (1,), "connection", LIST,
+        "list-plain", "the same list without TLS (the hub always uses TLS)", "list", (1,), "connection", LIST,
         candidates=(GO_H1, NGINX), secure_upstream=False,
         budgets=(_times(1, "mb_per_cpu_s", 1.3, GO_H1, at_least=True),),
     ),

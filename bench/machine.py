@@ -105,7 +105,7 @@ def facts() -> dict[str, str | int]:
         "cpu": cpu,
         "cores": os.cpu_count() or 1,
         "memory_mib": pages // MIB,
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "arch": platform.machine(),
     }
 

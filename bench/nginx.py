@@ -51,7 +51,7 @@ def _tried(path: str, environment: dict[str, str]) -> Nginx:
     except (OSError, subprocess.SubprocessError) as err:
         raise NoNginxError(f"{path} does not run: {err}") from err
     found = re.search(r"nginx/\S+", done.stderr)
-    return Nginx(path, environment, found.group() if found else "nginx")
+    return Nginx(path, environment, found.group().partition("/")[2] if found else "of unknown version")
 
 
 def _fetch_first(packages: tuple[str, ...], root: Path, wanted: Path) -> None:
