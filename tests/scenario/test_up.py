@@ -147,6 +147,7 @@ def test_get_asks_the_cloud_or_a_hub_as_an_ordinary_account(yurt: Yurt) -> None:
         assert "cannot list resource" in refused.stderr
     written = ["create", "configmap", "up-test", "--from-literal=a=b", "-o", "name"]
     assert yurt.ok("kubectl", "--via", "node-1", "-n", "demo", *written) == "configmap/up-test\n"
+    assert (yurt.state / "kubectl-cache" / "discovery").is_dir()
     assert yurt.ok("get", "cm", "up-test", "-n", "demo", "-o", "jsonpath={.data.a}") == "b"
 
 
@@ -158,6 +159,14 @@ def test_a_kubeconfig_is_its_owners_alone_and_works_by_itself(yurt: Yurt) -> Non
     unknown = yurt("kubeconfig", "node-9")
     assert unknown.returncode == 3
     assert "node-1, node-2" in unknown.stderr
+
+
+def test_a_token_that_ends_soon_is_replaced(yurt: Yurt) -> None:
+    before = yurt.ok("kubeconfig", "--raw")
+    assert yurt.ok("kubeconfig", "--raw") == before
+    (yurt.state / "kubeconfigs" / ".expires.json").write_text('{"expires": "2026-01-01T00:00:00Z"}')
+    assert yurt.ok("kubeconfig", "--raw") != before
+    assert yurt.ok("get", "nodes", "--via", "node-1")
 
 
 def test_a_cut_link_carries_nothing_and_a_healed_one_everything(yurt: Yurt) -> None:

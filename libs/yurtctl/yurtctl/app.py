@@ -263,7 +263,7 @@ def _kubeconfig(state: Path | None, node: str | None) -> Path:
 def _kubectl(state: Path | None, via: str | None, arguments: list[str]) -> None:
     from yurtctl import kubectl as those
 
-    those.become(_folder(state).read(), _kubeconfig(state, via), arguments)
+    those.become(_folder(state), _kubeconfig(state, via), arguments)
 
 
 def _say(text: str) -> None:

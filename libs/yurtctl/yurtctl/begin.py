@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -37,7 +38,7 @@ def begin(folder: Folder, *, nodes: int, nodes_kind: str, detach: bool) -> None:
             str(folder.kubeconfig()),
             took=time.monotonic() - began,
             detached=detach,
-            default=folder.root == default(),
+            default=folder.root == default() or bool(os.environ.get("YURT_STATE")),
         )
         sys.stdout.write(words + "\n")
         sys.stdout.flush()

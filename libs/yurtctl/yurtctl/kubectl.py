@@ -9,6 +9,7 @@ from pathlib import Path
 
 from yurtcore.errors import Missing
 
+from yurtctl.folder import Folder
 from yurtctl.record import Site
 
 
@@ -26,8 +27,8 @@ def find(site: Site) -> Path:
     raise Missing("no kubectl: `yurt controlplane fetch` or `build` brings one, or install it")
 
 
-def become(site: Site, kubeconfig: Path, arguments: Sequence[str]) -> None:
-    """Turn this process into kubectl; does not return."""
-    program = find(site)
-    env = os.environ | {"KUBECONFIG": str(kubeconfig)}
+def become(folder: Folder, kubeconfig: Path, arguments: Sequence[str]) -> None:
+    """Turn this process into kubectl, which keeps what it learns of the API in the site's folder; does not return."""
+    program = find(folder.read())
+    env = os.environ | {"KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": str(folder.root / "kubectl-cache")}
     os.execve(program, [str(program), *arguments], env)  # noqa: S606
