@@ -93,6 +93,20 @@ class Traffic:
         else:
             self.requests[self._bounded(key)] += 1
 
+    def answered(self, verb: str, resource: str, code: int, seconds: float) -> None:
+        """Count one answer and its duration: `count` and `observe` in one call, once per request."""
+        key = (verb, resource, code)
+        if key in self.requests:
+            self.requests[key] += 1
+        else:
+            self.requests[self._bounded(key)] += 1
+        known = self.durations.get(verb)
+        if known is None:
+            self.observe(verb, seconds)
+        else:
+            known.counts[bisect_left(BOUNDS, seconds)] += 1
+            known.total += seconds
+
     def observe(self, verb: str, seconds: float) -> None:
         """Add one answer's duration."""
         known = self.durations.get(verb)

@@ -8,11 +8,20 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from yurt_hub.domain.callers import Refusal, Shown, decide
+from yurt_hub.domain.callers import Identity, Refusal, Shown, decide
 from yurt_hub.domain.request import Road, classify
 from yurt_hub.pump.bodies import BadBody, ChunkWalker
 from yurt_hub.pump.exchange import HELD_LIMIT, Exchange
-from yurt_hub.pump.heads import CHUNKED, HEAD_LIMIT, BadHead, head_end, parse_request
+from yurt_hub.pump.heads import (
+    CHUNKED,
+    HEAD_LIMIT,
+    BadHead,
+    RequestHead,
+    head_end,
+    header_block,
+    parse_repeated,
+    parse_request,
+)
 from yurt_hub.pump.replies import reply
 
 if TYPE_CHECKING:
@@ -27,6 +36,7 @@ class Client(asyncio.Protocol):
     """One connection from below."""
 
     __slots__ = (
+        "_before",
         "_body",
         "_buffer",
         "_exchange",
@@ -52,6 +62,7 @@ class Client(asyncio.Protocol):
         self.tunnel = False
         self._exchange: Exchange | None = None
         self._buffer = b""
+        self._before: tuple[bytes, RequestHead, Identity] | None = None
         self._left = 0
         self._walker: ChunkWalker | None = None
         self._paused_writing = False
@@ -127,6 +138,10 @@ class Client(asyncio.Protocol):
 
     def _requests(self, data: bytes) -> None:
         """Begin the exchange that `data` starts with, if its head is whole."""
+        before = self._before
+        if before is not None and (again := parse_repeated(data, before[0], before[1])) is not None:
+            self._go(again, before[2], b"")
+            return
         end = head_end(data)
         if end < 0 or end > HEAD_LIMIT:
             if len(data) > HEAD_LIMIT:
@@ -137,7 +152,6 @@ class Client(asyncio.Protocol):
                 self.deadline = self.since_head + self._front.limits.head_within
             self._buffer = data
             return
-        self.since_head = 0.0
         try:
             request = parse_request(data[:end] if len(data) > end else data)
         except BadHead as bad:
@@ -153,6 +167,13 @@ class Client(asyncio.Protocol):
                 head_only=request.method == b"HEAD",
             )
             return
+        block = header_block(request) if request.head is data else None
+        self._before = None if block is None else (block, request, identity)
+        self._go(request, identity, rest)
+
+    def _go(self, request: RequestHead, identity: Identity, rest: bytes) -> None:
+        """Begin an exchange; `rest` came behind its head."""
+        self.since_head = 0.0
         route = classify(request.method, request.target, request.upgrade is not None, request.length != 0)
         exchange = Exchange(self, request, route, identity, self._front.clock())
         self._exchange = exchange
@@ -213,7 +234,7 @@ class Client(asyncio.Protocol):
 
     def sending(self, exchange: Exchange) -> None:
         """The exchange has a carrier and what was held is on its way: read on, unless the next request waits here."""
-        if not self._buffer:
+        if self._paused_reading and not self._buffer:
             self._read(on=True)
         if self._paused_writing and exchange.carrier is not None:
             exchange.carrier.pause(exchange)
@@ -265,10 +286,29 @@ class Client(asyncio.Protocol):
         if close or exchange.request.close or self.tunnel or front.draining:
             self.transport.close()
             return
-        self.deadline = front.now + front.limits.idle_within
-        if self._buffer:
-            front.soon(self._next)
+        self._rest()
+
+    def answer(self, exchange: Exchange, status: int, data: bytes) -> None:
+        """The whole answer at once, the usual case: what `begin`, `deliver` and `end` do, in one call."""
+        self._exchange = None
+        exchange.carrier = None
+        exchange.client = None
+        exchange.status = status
+        exchange.begun = True
+        front = self._front
+        front.traffic.bytes_to_client += len(data)
+        self.transport.write(data)
+        front.finished(exchange)
+        if front.draining:
+            self.transport.close()
         else:
+            self._rest()
+
+    def _rest(self) -> None:
+        self.deadline = self._front.now + self._front.limits.idle_within
+        if self._buffer:
+            self._front.soon(self._next)
+        elif self._paused_reading:
             self._read(on=True)
 
     def broken(self, exchange: Exchange) -> None:

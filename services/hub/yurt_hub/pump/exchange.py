@@ -35,6 +35,9 @@ class Caller(Protocol):
     def end(self, exchange: "Exchange", *, close: bool) -> None:
         """The answer is complete; with `close` the connection below cannot carry another one."""
 
+    def answer(self, exchange: "Exchange", status: int, data: bytes) -> None:
+        """A whole answer in one piece, head included; the connection below can carry another one."""
+
     def broken(self, exchange: "Exchange") -> None:
         """The answer ended in its middle and must not be taken for whole."""
 

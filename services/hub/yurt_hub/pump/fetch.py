@@ -133,6 +133,12 @@ class Fetch:
             except ValueError as err:
                 self._fail(str(err))
 
+    def answer(self, exchange: Exchange, status: int, data: bytes) -> None:
+        """The whole answer in one piece."""
+        self.begin(exchange, status)
+        self.deliver(exchange, data)
+        self.end(exchange, close=False)
+
     def broken(self, exchange: Exchange) -> None:
         """It ended in its middle."""
         exchange.client = None

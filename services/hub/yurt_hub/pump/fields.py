@@ -61,6 +61,10 @@ def split(data: bytes, at: int, status: int) -> tuple[list[bytes], Special]:
         if name is None:
             name = _special(raw)
         if name:
+            if name == b"transfer-encoding" and b"\t" in value.lstrip(b" \t"):
+                raise BadHead(
+                    501 if status == 400 else status, "There is a tab behind a transfer coding."
+                )  # to llhttp it is another one
             if name not in special:
                 special[name] = [value.strip(b" \t")]
             elif name in _SINGLE:

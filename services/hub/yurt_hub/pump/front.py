@@ -184,25 +184,25 @@ class Front:
 
     def finished(self, exchange: Exchange) -> None:
         """A request has its answer."""
-        self._count(exchange)
-        self.traffic.observe(exchange.route.verb, self.clock() - exchange.started)
+        self._leave(exchange)
+        route = exchange.route
+        self.traffic.answered(route.verb, route.resource, exchange.status or 499, self.clock() - exchange.started)
 
     def cancelled(self, exchange: Exchange) -> None:
         """The client does not want the answer any more: the cloud's side hears of it at once."""
-        self._count(exchange)
+        self._leave(exchange)
+        self.traffic.count(exchange.route.verb, exchange.route.resource, exchange.status or 499)
         carrier, exchange.carrier = exchange.carrier, None
         exchange.client = None
         if carrier is not None:
             carrier.drop(exchange)
 
-    def _count(self, exchange: Exchange) -> None:
-        traffic, route = self.traffic, exchange.route
-        traffic.in_flight -= 1
+    def _leave(self, exchange: Exchange) -> None:
+        self.traffic.in_flight -= 1
         if self.draining:
             self._moved.set()
-        if route.road is not Road.SHORT:
-            traffic.streams -= 1
-        traffic.count(route.verb, route.resource, exchange.status or 499)
+        if exchange.route.road is not Road.SHORT:
+            self.traffic.streams -= 1
 
     def refused(self, reason: str) -> None:
         """The hub has refused a request itself."""

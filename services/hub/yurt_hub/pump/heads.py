@@ -43,6 +43,8 @@ __all__ = [
     "RequestHead",
     "ResponseHead",
     "head_end",
+    "header_block",
+    "parse_repeated",
     "parse_request",
     "parse_response",
 ]
@@ -61,6 +63,9 @@ class _Found(dict[bytes, bytes]):
     """Collects headers for httptools without a Python frame per header; of equal names the first one stays."""
 
     on_header = dict.setdefault
+
+
+_CHUNKED_LINE = b"\r\nTransfer-Encoding: chunked\r\n"
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -183,6 +188,35 @@ def parse_request(data: bytes) -> RequestHead:
     )
 
 
+def header_block(request: RequestHead) -> bytes | None:
+    """Return the header lines of a head that was forwarded as it came, for `parse_repeated`.
+
+    None if a body, an upgrade, an expectation or a close belongs to it: those are judged anew each time.
+    """
+    if request.length or request.upgrade or request.expect or request.close or request.ws_bearer:
+        return None
+    return request.head[request.head.find(b"\n") + 1 :]
+
+
+def parse_repeated(data: bytes, block: bytes, before: RequestHead) -> RequestHead | None:
+    """Judge a head whose header lines are, byte for byte, those of a good one: only its first line is new.
+
+    Components ask again and again with the same fields on the same connection. None: it is not such a head, or its
+    target needs a closer look.
+    """
+    if not data.endswith(block):
+        return None
+    line = _REQUEST_LINE.fullmatch(data, 0, len(data) - len(block))
+    if line is None:
+        return None
+    method, target = line.groups()
+    if b"%" in target or b"/." in target:
+        return None
+    return RequestHead(
+        method, target, 0, before.host, before.user_agent, before.accept, before.authorization, data
+    )  # fmt: skip
+
+
 def parse_response(data: bytes, *, head_request: bool) -> ResponseHead:
     """Judge one response head, its last CRLFCRLF included; ``head_request`` tells that it answers HEAD.
 
@@ -215,6 +249,8 @@ def parse_response(data: bytes, *, head_request: bool) -> ResponseHead:
     length = found.get(b"Content-Length")
     coding = found.get(b"Transfer-Encoding")
     if coding is not None:
+        if data.find(_CHUNKED_LINE) < 0:  # in other words: with a blank or tab that llhttp may read otherwise
+            return _response_at_length(data, line.end(), status, head_request=head_request)
         size = read_coding(coding, 502)
     elif length is not None:
         size = read_length(length, 502)

@@ -122,8 +122,33 @@ class Http1(asyncio.Protocol):
             exchange.client.deliver(exchange, data)
         elif exchange.begun:
             self._body(exchange, data, b"")
-        else:
-            self._head(exchange, self._buffer + data if self._buffer else data)
+        elif self._buffer or not self._whole(exchange, data):
+            self._head(exchange, self._buffer + data)
+
+    def _whole(self, exchange: Exchange, data: bytes) -> bool:
+        """Pass on an answer that came in one piece and needs no change; else say False, with nothing done."""
+        client = exchange.client
+        end = head_end(data)
+        if end < 0 or client is None or not exchange.body_done or exchange.request.close:
+            return False
+        try:
+            head = parse_response(data[:end], head_request=exchange.request.method == b"HEAD")
+            if head.status < 200 or head.close or len(head.head) != end:
+                return False
+            if head.length == CHUNKED:
+                walker = ChunkWalker()
+                whole = walker.feed(data, end) == len(data) and walker.done
+            else:
+                whole = head.length == len(data) - end
+        except (BadHead, BadBody):
+            return False
+        if whole:
+            self.answered += 1
+            self.exchange = None
+            client.answer(exchange, head.status, data)
+            self._resume()
+            self._pool.release(self)
+        return whole
 
     def _head(self, exchange: Exchange, data: bytes) -> None:
         assert exchange.client is not None  # noqa: S101 - data_received looked
