@@ -216,6 +216,18 @@ class Asker:
             self.refused.append(Refused.of(got))
 
 
+@contextlib.asynccontextmanager
+async def living(*works: Watcher | Asker) -> AsyncIterator[None]:
+    """Run watchers and askers until the block ends."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one.run()) for one in works]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
 @dataclass
 class Changes:
     """Writes, straight to the API server, and what must be seen of it."""

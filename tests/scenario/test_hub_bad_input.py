@@ -16,7 +16,7 @@ import pytest
 from kit.accounts import Account, account, admin
 from kit.hub import WITHIN, Hub, Site, ask, request, until
 from kit.plane import MakePlane
-from kit.watchers import Watcher
+from kit.watchers import Watcher, living
 from yurtsim.controlplane import ControlPlane
 from yurtsim.pki import Pki
 
@@ -254,12 +254,9 @@ async def watched(plane: ControlPlane, caller: Account, folder: Path) -> AsyncIt
     async with Site(plane, folder / "site", node="ending") as site:
         path = f"/api/v1/namespaces/{caller.namespace}/configmaps"
         birds = [Watcher(site.hub.secure, f"w-{number}", path, "", None, 0, token=caller.token) for number in range(20)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(bird.run()) for bird in birds]
+        async with living(*birds):
             await until(lambda: all(bird.answers for bird in birds), "all watches are answered")
             yield site
-            for task in tasks:
-                task.cancel()
 
 
 def listens(port: int) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from kit.accounts import Account, Audit, account, admin
 from kit.hub import WITHIN, Site, request, until
 from kit.plane import MakePlane
-from kit.watchers import Asker, Flock, Refused, flock
+from kit.watchers import Asker, Flock, Refused, flock, living
 from yurtcore.adapters.kube import KubeClient
 from yurtsim.controlplane import ControlPlane, Wishes
 
@@ -53,18 +53,6 @@ async def world_of(cloud: ControlPlane, folder: Path) -> AsyncIterator[World]:
         caller = await account(kube, "harm", "caller")
     async with Site(cloud, folder, node="harm") as site:
         yield World(site, caller)
-
-
-@contextlib.asynccontextmanager
-async def living(*works: Any) -> AsyncIterator[None]:
-    """Run watchers and askers until the block ends."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one.run()) for one in works]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
 
 
 @contextlib.asynccontextmanager
