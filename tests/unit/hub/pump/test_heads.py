@@ -453,7 +453,7 @@ def test_the_memory_of_names_is_bounded() -> None:
         parse_request(GET + HOST + b"Made-Up-%d: 1\r\n\r\n" % n)
     assert len(easy_request) <= 1_100
     assert len(easy_response) <= 1_100
-    many = sorted(name for name in easy_request if name.startswith(b"Made-Up"))[:MAX_HEADERS]
+    many = [b"Made-Up-%d" % n for n in range(MAX_HEADERS)]
     with pytest.raises(BadHead):
         parse_request(GET + HOST + b"".join(b"%b: 1\r\n" % name for name in many) + b"\r\n")
     assert parse_request(GET + HOST + b"".join(b"%b: 1\r\n" % name for name in many[1:]) + b"\r\n").host == b"hub"
