@@ -85,6 +85,11 @@ class Feed:
         return self._store.coverage(self.key)
 
     @property
+    def kind(self) -> str:
+        """Kind of the members; "" while nothing told it."""
+        return self._store.kinds(self.key.gvr)[0]
+
+    @property
     def version(self) -> int:
         """Up to where the set is known."""
         coverage = self.coverage

@@ -5,7 +5,6 @@ ADDED; versions are always the cloud's. From a version that the log no longer co
 deleted since; otherwise the watch ends with 410, as the API server's does.
 """
 
-from collections import deque
 from collections.abc import Iterator
 
 import msgspec
@@ -15,7 +14,7 @@ from yurtcore.wire import status
 from yurtcore.wire.gvr import Target
 from yurtcore.wire.integers import int64
 
-from yurt_hub.domain.kept import matching, partial, tables
+from yurt_hub.domain.kept import matching, partial, sets, tables
 from yurt_hub.domain.kept.feed import Feed, Logged
 from yurt_hub.domain.kept.forms import OBJECTS, Form, Shape
 from yurt_hub.domain.kept.objects import INITIAL_END, Obj
@@ -79,7 +78,6 @@ class Reader:
         self._since = self._told = chosen.version
         self._blind = -1
         """The client knew more than the hub when it came: what it knew of states up to this version is not known."""
-        self._overdue: deque[bytes] = deque()
         self._start(chosen)
         feed.attach(self)
 
@@ -101,7 +99,7 @@ class Reader:
 
     def mark(self) -> bytes:
         """A bookmark at the version up to which all was told, for a quiet watch; nothing if none is wanted or due."""
-        if not self._bookmarks or self.ended or self.place != self._feed.end or self._end_mark:
+        if not self._bookmarks or not self._feed.kind or self.ended or self.place != self._feed.end or self._end_mark:
             return b""
         return self._bookmark(max(self._told, self._feed.version))
 
@@ -163,7 +161,7 @@ class Reader:
             line = self._entry(entry, now)
             if line:
                 yield line
-        if self._bookmarks and feed.marked > self._told and not self.ended:
+        if self._bookmarks and feed.kind and feed.marked > self._told and not self.ended:
             self._told = feed.marked
             yield self._bookmark(feed.marked)
 
@@ -206,12 +204,11 @@ class Reader:
 
     def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
         self._told = max(self._told, version)
-        coverage = self._feed.coverage
         gvr = self._feed.key.gvr
         meta: dict[str, object] = {"resourceVersion": str(version), "creationTimestamp": None}
         if initial_end:
             meta["annotations"] = {INITIAL_END: "true"}
-        kind, api = coverage.kind if coverage else "", f"{gvr.group}/{gvr.version}" if gvr.group else gvr.version
+        kind, api = self._feed.kind, sets.api_version(gvr)
         if self.form.shape is not Shape.OBJECTS:
             kind, api = "PartialObjectMetadata", f"meta.k8s.io/{self.form.meta}"
         held = msgspec.json.encode({"kind": kind, "apiVersion": api, "metadata": meta})

@@ -113,6 +113,11 @@ def upstream_path(key: SetKey) -> str:
     return f"{path}?{'&'.join(query)}" if query else path
 
 
+def api_version(gvr: Gvr) -> str:
+    """The `apiVersion` of a kind's objects."""
+    return f"{gvr.group}/{gvr.version}" if gvr.group else gvr.version
+
+
 def describe(key: SetKey) -> str:
     """The set in words for a person, such as `pods in default with labels app=web`."""
     gvr = key.gvr

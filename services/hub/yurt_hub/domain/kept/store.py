@@ -218,21 +218,19 @@ class Store:
         shelf = self._shelves.get(key.gvr)
         return shelf.sets.get(key) if shelf else None
 
-    def find(self, asked: SetKey, identity: str, *, columns: bool = False) -> Coverage | None:
-        """The set known up to the highest version that contains `asked` and that `identity` may read.
-
-        `columns` asks for one that came as a Table.
-        """
+    def candidates(self, asked: SetKey, identity: str) -> list[Coverage]:
+        """The sets that contain `asked` and that `identity` may read, the one known up to the highest version first."""
         shelf = self._shelves.get(asked.gvr)
-        found = [] if shelf is None else [
+        found = [
             coverage
-            for coverage in shelf.sets.values()
-            if identity in coverage.callers
-            and not coverage.torn
-            and (coverage.columns is not None or not columns)
-            and sets.contains(coverage.key, asked)
-        ]  # fmt: skip
-        return max(found, key=lambda coverage: (coverage.version, coverage.key == asked, -coverage.id), default=None)
+            for coverage in (shelf.sets.values() if shelf else ())
+            if identity in coverage.callers and not coverage.torn and sets.contains(coverage.key, asked)
+        ]
+        return sorted(found, key=lambda one: (-one.version, one.key != asked, len(one.members), one.id))
+
+    def find(self, asked: SetKey, identity: str) -> Coverage | None:
+        """The first of the `candidates`."""
+        return next(iter(self.candidates(asked, identity)), None)
 
     def get(self, gvr: Gvr, namespace: str, name: str, identity: str) -> Found | Absent | Unknown:
         """What is known of one object to `identity`."""
