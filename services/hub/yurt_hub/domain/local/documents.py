@@ -113,19 +113,18 @@ class Documents:
             return True
         return kind is not None and kind is not Kind.HEALTH and not self._forms(paths.plain(path))
 
-    def learn(
-        self, path: str, answer: Answer, now: float, *, form: str = "", basis: str = "", asked: float = 0.0
-    ) -> bool:
+    def learn(self, path: str, answer: Answer, now: float, *, basis: str = "") -> bool:
         """Take an answer of the cloud to a GET; says whether a document changed.
 
-        304 confirms the document in `form`, or the one with the ETag that came; 404 and 410 remove a path. Whatever
-        else went wrong changes nothing.
+        304 confirms the document with the ETag that came; 404 and 410 remove a path. Whatever else went wrong changes
+        nothing. `basis` stands in the `Ask` that led here; answers that were on their way to somebody else have none.
         """
         path = paths.plain(path)
-        if paths.kind_of(path) in (None, Kind.HEALTH):
+        kind = paths.kind_of(path)
+        if kind in (None, Kind.HEALTH):
             return False
         if answer.status == 304:
-            self._confirm(path, form, answer.headers.get(b"etag", b"").decode("latin-1"), now)
+            self._confirm(path, answer.headers.get(b"etag", b"").decode("latin-1"), now)
             return False
         if answer.status in (404, 410):
             gone = tuple(self._of(path))
@@ -138,10 +137,11 @@ class Documents:
         if sent is None:
             return False
         headers = [(name, answer.headers[name.lower()]) for name in _KEPT_HEADERS if name.lower() in answer.headers]
-        made = Document(path, sent, headers, zlib.compress(answer.body, 1), now, basis, asked)
+        made = Document(path, sent, headers, zlib.compress(answer.body, 1), now, basis)
+        made.asked = now if kind is Kind.OPENAPI else 0.0
         before = self._kept.get(made.key)
         if before is not None and (before.packed, before.headers, before.basis) == (made.packed, headers, basis):
-            before.at, before.asked = now, max(before.asked, asked)
+            before.at, before.asked = now, max(before.asked, made.asked)
             return False
         self._take(made)
         self._recorder.put(PREFIX + made.key, msgspec.msgpack.encode(made), secret=False)
@@ -231,9 +231,9 @@ class Documents:
         found = self._kept.get(f"{path}|{accepts.JSON}")
         return found.basis if found is not None else ""
 
-    def _confirm(self, path: str, form: str, etag: str, now: float) -> None:
+    def _confirm(self, path: str, etag: str, now: float) -> None:
         for kept in self._of(path):
-            if kept.form == form or (etag and same_tag(kept.etag, etag)):
+            if etag and same_tag(kept.etag, etag):
                 kept.at = now
 
     def _of(self, path: str) -> Iterator[Document]:

@@ -41,11 +41,14 @@ class Renewal:
 
 
 def read_renewal(body: bytes) -> Renewal:
-    """Read the body of a PUT or POST; raises ValueError for what is no Lease."""
+    """Read the body of a PUT or POST; raises ValueError for what is no Lease or has no holder."""
     try:
-        return _from_protobuf(body) if body.startswith(MAGIC) else _from_json(body)
+        found = _from_protobuf(body) if body.startswith(MAGIC) else _from_json(body)
     except (AttributeError, TypeError, RecursionError) as err:
         raise ValueError("no Lease") from err
+    if not found.holder:
+        raise ValueError("a Lease that nobody holds")
+    return found
 
 
 def _from_json(body: bytes) -> Renewal:
