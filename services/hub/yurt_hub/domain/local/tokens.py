@@ -166,7 +166,7 @@ class Verifier:
             return self._opaque(token, seen, now)
         verdict = self._judge(claims, now)
         if isinstance(verdict, Verified):
-            self._proven[name] = (verdict.identity, claims.not_before or 0.0, verdict.expires)
+            self._proven[name] = (verdict.identity, claims.not_before or 0.0, claims.expires or 0.0)
             if len(self._proven) > MOST:
                 self._proven.popitem(last=False)
         return verdict
