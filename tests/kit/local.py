@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from yurt_hub.domain.callers import Identity
+from yurtcore.adapters.kube import KubeClient
+from yurtsim.controlplane import ControlPlane
 
 
 class Records(dict[str, bytes]):
@@ -77,3 +79,35 @@ class Cloud:
         if isinstance(told, Exception):
             raise told
         return told
+
+
+class Straight:
+    """Asks a real API server, as whoever `kube` is; counts bodies and notes requests."""
+
+    def __init__(self, kube: KubeClient) -> None:
+        self._kube = kube
+        self.asked: list[str] = []
+        self.bytes = 0
+
+    async def fetch(
+        self,
+        method: str,
+        target: str,
+        *,
+        identity: Identity = Identity.NODE,  # noqa: ARG002 (the port's; whoever `kube` is)
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+        within: float = 30.0,
+    ) -> Told:
+        self.asked.append(f"{method} {target}")
+        status, head, data = await self._kube.raw(
+            method, target, headers=dict(headers), body=body or None, timeout=within
+        )
+        self.bytes += len(data)
+        return Told(status, data, {k.lower().encode(): v.encode() for k, v in head.items()})
+
+
+def as_node(cloud: ControlPlane, name: str = "n1") -> KubeClient:
+    """Return a client with a node's certificate."""
+    config = cloud.kubeconfig(f"node-{name}", cloud.server, pair=cloud.node_files(name))
+    return KubeClient.from_kubeconfig(config, user_agent="yurt-test-node")

@@ -26,7 +26,7 @@ _log = structlog.get_logger("documents")
 class Prefetch:
     """Keeps `documents` as the cloud has them.
 
-    `lit` says whether an API server can be asked; `told` is called after a round that changed something.
+    `lit` says whether an API server can be asked; `told` is called after each round, also one that broke off.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class Prefetch:
             tell = _log.info if self.failures == 0 else _log.debug
             self.failures += 1
             tell("documents.unfetched", error=str(err), failures=self.failures, kept=len(self._documents))
-            return
-        self.rounds += 1
-        self.failures = 0
-        if changed:
-            _log.info("documents.fetched", changed=changed, kept=len(self._documents), bytes=self._documents.size)
-            self._told()
+        else:
+            self.rounds += 1
+            self.failures = 0
+            if changed:
+                _log.info("documents.fetched", changed=changed, kept=len(self._documents), bytes=self._documents.size)
+        self._told()
 
     async def _wait(self) -> None:
         if self.failures:

@@ -9,6 +9,7 @@ from kit.local import Records, Told
 from yurt_hub.domain.local import accepts, paths
 from yurt_hub.domain.local.answers import Local
 from yurt_hub.domain.local.documents import CONFIRMED, PREFIX, Documents
+from yurt_hub.domain.local.jwks import Keys
 
 V2 = accepts.media_type("v2")
 WHY = "the cloud cannot be reached"
@@ -275,6 +276,25 @@ def test_there_is_a_bound_and_openapi_goes_first() -> None:
     assert answer(documents, "/apis/apps/v1").status == 200
     assert {key.removeprefix(PREFIX) for key in records} >= {"/apis|v2", "/api|v2"}
     assert not any("g1" in key for key in records)
+
+
+def test_the_clusters_keys_are_read_from_its_documents(documents: Documents) -> None:
+    assert documents.keys() == Keys()
+    documents.learn(paths.JWKS, told(b'{"keys":[{"kid":"a"}]}', kind="application/jwk-set+json"), 100)
+    documents.learn(paths.ISSUER, told(b'{"issuer":"https://k"}'), 200)
+    assert documents.keys() == Keys("https://k", ({"kid": "a"},), 100)
+
+
+def test_an_answer_with_the_known_tag_is_the_known_document(documents: Documents) -> None:
+    """Two megabytes of OpenAPI are not looked at again when somebody asks for them again."""
+    records = Records()
+    documents = Documents(records)
+    assert documents.learn("/openapi/v2", told(b"one", etag='"1"'), 1)
+    assert not documents.learn("/openapi/v2", told(b"", etag='"1"'), 50)
+    assert len(records.writes) == 1
+    assert answer(documents, "/openapi/v2", now=60).body == b"one"
+    assert documents.learn("/openapi/v2", told(b"two", etag='"2"'), 70)
+    assert answer(documents, "/openapi/v2", now=80).body == b"two"
 
 
 def test_a_document_beyond_all_measure_is_not_kept(documents: Documents) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from yurt_hub.adapters.documents import Prefetch
 from yurt_hub.domain.local import accepts
 from yurt_hub.domain.local.documents import Documents
+from yurt_hub.domain.local.jwks import Keys
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -51,14 +52,16 @@ class Server:
 
 
 @asynccontextmanager
-async def fetching(server: Server, documents: Documents, told: list[float] | None = None) -> AsyncIterator[Prefetch]:
+async def fetching(
+    server: Server, documents: Documents, told: Callable[[], None] = lambda: None
+) -> AsyncIterator[Prefetch]:
     loop = asyncio.get_running_loop()
     prefetch = Prefetch(
         documents,
         fetch=server.cloud.fetch,
         lit=lambda: server.up,
         wall=lambda: 1_000_000 + loop.time(),
-        told=lambda: told.append(loop.time()) if told is not None else None,
+        told=told,
         draw=lambda: 0.5,
     )
     async with asyncio.TaskGroup() as group:
@@ -69,8 +72,9 @@ async def fetching(server: Server, documents: Documents, told: list[float] | Non
 
 async def test_all_is_fetched_at_once_and_only_news_after_ten_minutes() -> None:
     """The second round is five requests; the plain documents come again when the lists have changed."""
-    server, documents, told = Server(), Documents(Records()), []
-    async with fetching(server, documents, told):
+    server, documents = Server(), Documents(Records())
+    told: list[float] = []
+    async with fetching(server, documents, lambda: told.append(asyncio.get_running_loop().time())):
         await asyncio.sleep(1)
         assert server.taken() == ROUND + PLAIN
         assert len(documents) == 9
@@ -81,7 +85,7 @@ async def test_all_is_fetched_at_once_and_only_news_after_ten_minutes() -> None:
         server.state = 2
         await asyncio.sleep(600)
         assert server.taken() == ROUND + PLAIN
-    assert told == [0, 1200]
+    assert told == [0, 600, 1200]
 
 
 async def test_a_link_that_comes_back_is_asked_at_once_but_not_at_every_flap() -> None:
@@ -133,6 +137,15 @@ async def test_a_round_that_breaks_off_keeps_what_came_and_goes_on_with_back_off
             assert documents.body("/apis") is not None
             assert (prefetch.failures, prefetch.rounds) == (0, 1)
     assert [line["log_level"] for line in lines if line["event"] == "documents.unfetched"][:2] == ["info", "debug"]
+
+
+async def test_keys_that_came_are_used_though_the_round_broke_off() -> None:
+    server, documents = Server(), Documents(Records())
+    keys: list[object] = []
+    server.statuses["/api"] = 500
+    async with fetching(server, documents, lambda: keys.append(documents.keys())):
+        await asyncio.sleep(1)
+    assert keys == [Keys("", (), 1_000_000)]
 
 
 async def test_what_a_node_may_not_read_is_told_once_and_holds_nothing_up() -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from yurt_hub.domain.local import accepts, groups, paths
 from yurt_hub.domain.local.answers import NOT_CACHED, Local, missing, warning
+from yurt_hub.domain.local.jwks import Keys, read_keys
 from yurt_hub.domain.local.paths import Kind
 from yurt_hub.domain.local.ports import Answer, Recorder
 
@@ -137,12 +138,13 @@ class Documents:
         if sent is None:
             return False
         headers = [(name, answer.headers[name.lower()]) for name in _KEPT_HEADERS if name.lower() in answer.headers]
-        made = Document(path, sent, headers, zlib.compress(answer.body, 1), now, basis)
-        made.asked = now if kind is Kind.OPENAPI else 0.0
-        before = self._kept.get(made.key)
-        if before is not None and (before.packed, before.headers, before.basis) == (made.packed, headers, basis):
-            before.at, before.asked = now, max(before.asked, made.asked)
+        asked = now if kind is Kind.OPENAPI else 0.0
+        before = self._kept.get(f"{path}|{sent}")
+        tag = answer.headers.get(b"etag", b"").decode("latin-1")
+        if before is not None and before.basis == basis and _same(before, tag, answer.body):
+            before.at, before.asked = now, max(before.asked, asked)
             return False
+        made = Document(path, sent, headers, zlib.compress(answer.body, 1), now, basis, asked)
         self._take(made)
         self._recorder.put(PREFIX + made.key, msgspec.msgpack.encode(made), secret=False)
         self._make_room()
@@ -187,6 +189,11 @@ class Documents:
         """The document at a path as kubectl would ask for it, None if it is not kept."""
         found = self._best(path, accepts.ASK_DISCOVERY)
         return found.body if found is not None else None
+
+    def keys(self) -> Keys:
+        """What tokens are proven with, as far as it is kept."""
+        found = self._kept.get(f"{paths.JWKS}|{accepts.JSON}")
+        return read_keys(self.body(paths.ISSUER), self.body(paths.JWKS), found.at if found is not None else 0.0)
 
     def answer(
         self, path: str, query: Mapping[str, tuple[str, ...]], accept: str, if_none_match: str, *, now: float, why: str
@@ -259,6 +266,13 @@ class Documents:
             self._drop(kept)
             if self.size <= self._limit:
                 return
+
+
+def _same(kept: Document, tag: str, body: bytes) -> bool:
+    """Say whether an answer is what is kept; where both have a tag, without a look at 2 MB of OpenAPI."""
+    if tag and kept.etag:
+        return same_tag(kept.etag, tag)
+    return kept.body == body
 
 
 def same_tag(one: str, other: str) -> bool:
