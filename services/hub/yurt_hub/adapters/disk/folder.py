@@ -5,12 +5,15 @@ can leave the folder.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, Self
 
 from yurtcore.errors import BadInput
+
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class File(Protocol):
@@ -116,7 +119,7 @@ class DiskFolder:
         self._fd = fd
 
     @classmethod
-    def claim(cls, path: Path, *, make: bool = True) -> "DiskFolder":
+    def claim(cls, path: Path, *, make: bool = True) -> Self:
         """Hold the folder, made with mode 0700 if `make` and it is missing; BadInput if it can't be used."""
         try:
             if make:
@@ -139,8 +142,8 @@ class DiskFolder:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC if new else os.O_RDWR
         try:
             fd = os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self._fd)
-        except OSError:
-            if new:
+        except OSError as err:
+            if new or err.errno not in _READ_ONLY:
                 raise
             fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._fd)
         return DiskFile(fd)

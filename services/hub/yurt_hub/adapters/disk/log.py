@@ -23,7 +23,8 @@ from yurt_hub.adapters.disk.owner import Owner, Snapshot
 from yurt_hub.adapters.disk.pending import Flushed, Pending
 from yurt_hub.adapters.disk.records import MOST_KEY
 from yurt_hub.adapters.disk.sealing import Sealer
-from yurt_hub.adapters.disk.writer import Bounds, Writer
+from yurt_hub.adapters.disk.segment import Bounds
+from yurt_hub.adapters.disk.writer import Writer
 
 LEAST_QUOTA: Final = 256 * 1024
 """Smallest quota in bytes: below it, what a file needs beside its values weighs too much."""
@@ -41,6 +42,8 @@ class Tuning:
     """Values that wait in memory while the disk is full or away; beyond, a snapshot replaces them."""
     compact_above: int = 4 * 1024 * 1024
     """Dead bytes below which a log is not compacted for their sake."""
+    group: int = 1024 * 1024
+    """What a compaction copies and syncs before it lets the next batch pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,9 @@ class DiskLog:
             )
         held = DiskFolder.claim(folder) if isinstance(folder, Path) else folder
         tuning = tuning or Tuning()
-        bounds = Bounds(quota_bytes, tuning.compact_above)
+        bounds = Bounds(quota_bytes, tuning.compact_above, tuning.group)
         try:
-            start = opened(held, sealer, bound=bounds.file)
+            start = opened(held, sealer, bounds=bounds)
         except BaseException:
             held.close()
             raise

@@ -16,7 +16,7 @@ from yurt_hub.adapters.disk.records import HEADER, Ident, Kind, UnknownVersionEr
 from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, compaction, rewritten
 from yurt_hub.adapters.disk.scan import Damage, Found, scan, text
 from yurt_hub.adapters.disk.sealing import Sealer
-from yurt_hub.adapters.disk.segment import LOG, NEXT, Segment
+from yurt_hub.adapters.disk.segment import LOG, NEXT, Bounds, Segment
 
 
 @dataclass(slots=True)
@@ -33,6 +33,8 @@ class Report:
     """Bytes at the end without a commit: a batch that a crash interrupted."""
     damaged: int = 0
     """Bad places, all of them; `damages` lists the first thousand."""
+    nameless: int = 0
+    """Lost records whose keys nobody knows: new ones, whose heads were hit."""
     damages: tuple[Damage, ...] = ()
     seconds: float = 0.0
     repaired: bool = True
@@ -56,7 +58,7 @@ class Report:
             torn=self.torn,
             damaged=self.damaged,
             places=named,
-            lost=len(self.lost),
+            lost=len(self.lost) + self.nameless,
             kept=self.keys,
             trouble=self.trouble,
         )
@@ -71,7 +73,7 @@ class Opened:
     report: Report
 
 
-def opened(folder: Folder, sealer: Sealer, *, bound: int) -> Opened:
+def opened(folder: Folder, sealer: Sealer, *, bounds: Bounds) -> Opened:
     """Read and repair; raises BadInput for a log of another format, or one that can't be opened."""
     began = time.perf_counter()
     try:
@@ -86,7 +88,7 @@ def opened(folder: Folder, sealer: Sealer, *, bound: int) -> Opened:
         report = reported(found)
     if NEXT in names:
         _try(report, lambda: folder.unlink(NEXT))
-    segment = _repaired(folder, file, found, sealer, bound, report)
+    segment = _repaired(folder, file, found, sealer, bounds, report)
     report.seconds = time.perf_counter() - began
     return Opened(segment, values, report)
 
@@ -128,22 +130,23 @@ def reported(found: Found) -> Report:
         live=sum(latest.length for latest in found.latest.values()),
         torn=found.torn if found.ident else 0,
         damaged=found.damaged,
+        nameless=found.nameless,
         damages=tuple(found.damages),
     )
 
 
 def _repaired(
-    folder: Folder, file: File | None, found: Found, sealer: Sealer, bound: int, report: Report
+    folder: Folder, file: File | None, found: Found, sealer: Sealer, bounds: Bounds, report: Report
 ) -> Segment | None:
     made: list[Segment] = []
     if file is None or found.ident is None:
-        _try(report, lambda: made.append(rewritten(folder, (), sealer, number=0, bound=bound)))
+        _try(report, lambda: made.append(rewritten(folder, (), sealer, number=0, bounds=bounds)))
         if file is not None:
             file.close()
         return made[0] if made else None
     segment = _segment(file, found, found.ident)
     if found.damaged:
-        segment.unsure = not _try(report, lambda: made.append(_copied(folder, segment, sealer, bound)))
+        segment.unsure = not _try(report, lambda: made.append(_copied(folder, segment, sealer, bounds)))
     elif found.torn:
         segment.unsure = not _try(report, lambda: _cut(file, found.end))
     if not made:
@@ -158,8 +161,8 @@ def _segment(file: File, found: Found, ident: Ident) -> Segment:
     return segment
 
 
-def _copied(folder: Folder, segment: Segment, sealer: Sealer, bound: int) -> Segment:
-    run = compaction(folder, segment, sealer, bound=bound)
+def _copied(folder: Folder, segment: Segment, sealer: Sealer, bounds: Bounds) -> Segment:
+    run = compaction(folder, segment, sealer, bounds=bounds)
     while True:
         try:
             next(run)

@@ -7,7 +7,6 @@ nothing of the old one has a name. What is left of an unfinished one is removed 
 
 import zlib
 from collections.abc import Generator, Iterable, Iterator
-from typing import Final
 
 from yurt_hub.adapters.disk.folder import File, Folder
 from yurt_hub.adapters.disk.records import CRC, HEAD, Encoder, Kind, head_sum
@@ -17,6 +16,7 @@ from yurt_hub.adapters.disk.segment import (
     LOG,
     NEXT,
     Batch,
+    Bounds,
     Segment,
     Value,
     as_bytes,
@@ -27,9 +27,6 @@ from yurt_hub.adapters.disk.segment import (
     pieces,
     sealed,
 )
-
-GROUP: Final = 1024 * 1024
-"""Bytes that are written and synced at once, so that batches of the day need not wait for a whole rewrite."""
 
 
 class Rotten(Exception):
@@ -61,24 +58,26 @@ class _Target:
 
 
 def compaction(
-    folder: Folder, old: Segment, sealer: Sealer, *, bound: int, batch: Batch | None = None
+    folder: Folder, old: Segment, sealer: Sealer, *, bounds: Bounds, batch: Batch | None = None
 ) -> Generator[None, None, Segment]:
     """Copy what is live into a new log and switch to it; `batch` is taken in on the way.
 
-    Without a batch it pauses after every group but the last, and the old log may be appended to meanwhile. Returns the
-    new segment, which is on the disk. Raises OSError, Rotten, TooBig (more than `bound` bytes); the old log is then as
-    good as before, or `unsure` if the switch itself failed.
+    Without a batch it pauses between groups, and the old log may be appended to meanwhile; what was is copied without a
+    pause, so that no rate of appending keeps it from its end. Returns the new segment, which is on the disk. Raises
+    OSError, Rotten, TooBig (for `bounds.file`); the old log is then as good as before, or `unsure` if the switch itself
+    failed.
     """
-    file, encoder = fresh(folder, old.number)
-    target = _Target(file, encoder, bound=bound)
+    file, encoder = fresh(folder, old.number, sealer.chance)
+    target = _Target(file, encoder, bound=bounds.file)
     try:
         copied = 0
         while copied < old.end:
-            groups = [*_groups(old, since=copied, without=batch or {})]
+            pausing = batch is None and copied == 0
+            groups = [*_groups(old, since=copied, without=batch or {}, most=bounds.group)]
             copied = old.end
             for group in groups:
                 target.write(_read(old, group))
-                if batch is None and len(groups) > 1:
+                if pausing and group is not groups[-1]:
                     yield
         gone = [key for key in target.index if key not in old.index]
         if gone or batch:
@@ -93,18 +92,18 @@ def compaction(
 
 
 def rewritten(
-    folder: Folder, items: Iterable[tuple[str, bytes, bool]], sealer: Sealer, *, number: int, bound: int
+    folder: Folder, items: Iterable[tuple[str, bytes, bool]], sealer: Sealer, *, number: int, bounds: Bounds
 ) -> Segment:
     """A new log with just these items, on the disk; raises OSError, TooBig."""
-    file, encoder = fresh(folder, number)
-    target = _Target(file, encoder, bound=bound)
+    file, encoder = fresh(folder, number, sealer.chance)
+    target = _Target(file, encoder, bound=bounds.file)
     try:
         group: dict[str, Value | None] = {}
         size = 0
         for key, value, secret in items:
             group[key] = (value, secret)
             size += len(value)
-            if size >= GROUP:
+            if size >= bounds.group:
                 target.write(sealed(group, sealer))
                 group, size = {}, 0
         target.write(sealed(group, sealer))
@@ -126,7 +125,7 @@ def _switch(folder: Folder, target: _Target, old: Segment | None = None) -> None
         raise
 
 
-def _groups(old: Segment, *, since: int, without: Batch) -> Iterator[list[tuple[int, str]]]:
+def _groups(old: Segment, *, since: int, without: Batch, most: int) -> Iterator[list[tuple[int, str]]]:
     """What is live from a position on, in order, in groups."""
     todo = [(where, key) for key, where in old.index.items() if at_of(where) >= since and key not in without]
     todo.sort()
@@ -135,7 +134,7 @@ def _groups(old: Segment, *, since: int, without: Batch) -> Iterator[list[tuple[
     for where, key in todo:
         group.append((where, key))
         size += length_of(where)
-        if size >= GROUP:
+        if size >= most:
             yield group
             group, size = [], 0
     if group:

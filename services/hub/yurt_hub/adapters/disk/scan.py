@@ -68,6 +68,8 @@ class Found:
     damages: list[Damage] = field(default_factory=list)
     damaged: int = 0
     """Bad stretches, listed or not; a torn end is none."""
+    nameless: int = 0
+    """Records among them of which only the key's checksum is known, and nothing older bore it."""
 
     @property
     def torn(self) -> int:
@@ -217,6 +219,7 @@ class _Reading:
             return
         else:
             keys = [key for key in latest if zlib.crc32(key) == lost.key_crc]
+            self._found.nameless += not keys
         for key in keys:
             latest.pop(key, None)
         self._found.name(Damage(lost.at, lost.length, "record", tuple(map(text, keys))))

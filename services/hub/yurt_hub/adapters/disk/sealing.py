@@ -7,6 +7,7 @@ discarded cards, support bundles), not the running node.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,13 +27,15 @@ SEALED: Final = NONCE + 16
 class Sealer:
     """Seals and opens values. The cipher is loaded with the first secret: 10 MiB that many nodes never need."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, chance: Callable[[int], bytes] = os.urandom) -> None:
+        self.chance = chance
+        """Where random bytes come from: the nonces here, and what marks a new log."""
         self._key = key
         self._cipher: ChaCha20Poly1305 | None = None
 
     def seal(self, name: bytes, value: bytes) -> bytes:
         """Return `value` sealed for the record called `name`."""
-        nonce = os.urandom(NONCE)
+        nonce = self.chance(NONCE)
         return nonce + self._loaded().encrypt(nonce, value, name)
 
     def unseal(self, name: bytes, sealed: bytes) -> bytes | None:

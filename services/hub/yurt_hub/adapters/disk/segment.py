@@ -6,8 +6,8 @@ batch; if that fails too, or the failed call was a sync (after which nobody know
 """
 
 import contextlib
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from yurt_hub.adapters.disk.folder import File, Folder
@@ -26,6 +26,32 @@ Value = tuple[bytes, bool]
 """A value and whether it must be sealed."""
 Batch = Mapping[str, Value | None]
 """The last word about each key; None drops it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How big things may get, in bytes. Two files may exist at once, so each may have half of the quota."""
+
+    quota: int
+    compact_above: int
+    """Dead bytes below which a log is not compacted for their sake."""
+    group: int
+    """Bytes that a rewrite writes and syncs at once, so that batches of the day need not wait for all of it."""
+
+    @property
+    def file(self) -> int:
+        """Most bytes of one log file."""
+        return self.quota // 2
+
+    @property
+    def live(self) -> int:
+        """Most live bytes: what a file holds beside its commits."""
+        return self.file - self.file // 64 - 16 * 1024
+
+    @property
+    def wanted(self) -> int:
+        """Live bytes above which the owner is asked to evict, so that a rewrite is not needed for every batch."""
+        return self.live * 4 // 5
 
 
 def as_bytes(key: str) -> bytes:
@@ -160,11 +186,11 @@ def pieces(encoder: Encoder, items: Iterable[tuple[Kind, str, bytes]], places: d
     yield b"".join(parts)
 
 
-def fresh(folder: Folder, number: int) -> tuple[File, Encoder]:
+def fresh(folder: Folder, number: int, chance: Callable[[int], bytes]) -> tuple[File, Encoder]:
     """A new file beside the log, with its header written."""
     folder.unlink(NEXT)
     file = folder.open(NEXT, new=True)
-    ident = Ident.drawn(os.urandom(8))
+    ident = Ident.drawn(chance(8))
     try:
         file.write(0, header(ident))
     except OSError:

@@ -21,7 +21,7 @@ from yurt_hub.adapters.disk.owner import Owner
 from yurt_hub.adapters.disk.pending import Due, Pending
 from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, compaction, rewritten
 from yurt_hub.adapters.disk.sealing import SEALED, Sealer
-from yurt_hub.adapters.disk.segment import Batch, Segment, as_bytes, cost
+from yurt_hub.adapters.disk.segment import Batch, Bounds, Segment, as_bytes, cost
 
 RETRY_BASE: Final = 1.0
 RETRY_CAP: Final = 30.0
@@ -31,29 +31,6 @@ COMPACT_AGAIN: Final = 60.0
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _log = structlog.get_logger("disk")
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How big things may get, in bytes. Two files may exist at once, so each may have half of the quota."""
-
-    quota: int
-    compact_above: int
-
-    @property
-    def file(self) -> int:
-        """Most bytes of one log file."""
-        return self.quota // 2
-
-    @property
-    def live(self) -> int:
-        """Most live bytes: what a file holds beside its commits."""
-        return self.file - self.file // 64 - 16 * 1024
-
-    @property
-    def wanted(self) -> int:
-        """Live bytes above which the owner is asked to evict, so that a rewrite is not needed for every batch."""
-        return self.live * 4 // 5
 
 
 @dataclass(slots=True)
@@ -108,24 +85,28 @@ class Writer:
 
     def run(self) -> None:
         """Work until the owner closes; never raises."""
-        while True:
-            due = self._pending.due(not_before=self._not_before, idle=self._idle())
-            if due is None:
-                self._guarded(self._tell_all if self.astray else self._compact_on)
-                continue
-            failed = self._guarded(functools.partial(self._write, due))
-            if failed:
-                self._pending.give_back(due.entries)
-            for flushed in due.waiting:
-                if failed:
-                    flushed.set_exception(Retry(f"the store on disk can't be written now: {failed}"))
-                else:
-                    flushed.set_result(None)
-            if due.closing:
-                self._end()
-                return
+        while self.turn():
+            pass
 
-    def _idle(self) -> float | None:
+    def turn(self) -> bool:
+        """Wait for something to do and do it; False when that was the last."""
+        due = self._pending.due(not_before=self._not_before, idle=self.idle())
+        if due is None:
+            self._guarded(self._tell_all if self.astray else self._compact_on)
+            return True
+        failed = self._guarded(functools.partial(self._write, due))
+        if failed:
+            self._pending.give_back(due.entries)
+        for flushed in due.waiting:
+            if failed:
+                flushed.set_exception(Retry(f"the store on disk can't be written now: {failed}"))
+            else:
+                flushed.set_result(None)
+        if due.closing:
+            self._end()
+        return not due.closing
+
+    def idle(self) -> float | None:
         """Seconds until there is something to do without new work from the owner."""
         if self.astray:
             return max(0.0, self._not_before - self.clock())
@@ -172,7 +153,7 @@ class Writer:
             raise Retry(f"{live} bytes to keep, {self._bounds.live} allowed by the quota of {self._bounds.quota}")
 
     def _compaction_of(self, segment: Segment, batch: Batch | None) -> Generator[None, None, Segment]:
-        return compaction(self._folder, segment, self._sealer, bound=self._bounds.file, batch=batch)
+        return compaction(self._folder, segment, self._sealer, bounds=self._bounds, batch=batch)
 
     def _compact_on(self) -> None:
         """One step of a compaction that runs beside the batches."""
@@ -213,7 +194,7 @@ class Writer:
         number = 0 if self.segment is None else self.segment.number
         try:
             self._admit(sum(cost(as_bytes(key), len(value) + secret * SEALED) for key, value, secret in items))
-            segment = rewritten(self._folder, items, self._sealer, number=number, bound=self._bounds.file)
+            segment = rewritten(self._folder, items, self._sealer, number=number, bounds=self._bounds)
         except TooBig as err:
             self._pending.forget()
             raise Retry("what is to be kept is more than the quota allows") from err
