@@ -167,6 +167,16 @@ def test_a_lease_that_is_gone_is_created_as_the_kubelet_would(beats: Beats) -> N
     assert made["spec"]["renewTime"] == "2023-11-14T22:13:20.250000Z"
 
 
+def test_a_lease_that_went_while_a_renewal_was_on_its_way_is_made_of_its_name(beats: Beats) -> None:
+    """The cloud said that there is none between the kubelet's renewal and the hub's attempt."""
+    beats.learn(cloud_lease(), T0)
+    beats.renewed(kubelet_put(), T0)
+    beats.forget()
+    made = json.loads(beats.creation())
+    assert (made["metadata"]["name"], made["spec"]["holderIdentity"]) == ("n1", "n1")
+    assert made["spec"]["renewTime"] == json.loads(beats.patch())["spec"]["renewTime"]
+
+
 def test_reading_in_the_dark_gives_the_lease_with_its_last_renewal(beats: Beats) -> None:
     assert beats.read(T0).status == 503
     beats.learn(cloud_lease(), T0)

@@ -211,6 +211,11 @@ def test_the_first_requests_carry_the_tags_that_are_known(documents: Documents) 
     ]  # fmt: skip
 
 
+def test_a_form_that_nobody_asked_for_is_not_kept(documents: Documents) -> None:
+    assert not documents.learn("/apis", told(b"kind: APIGroupList", kind="application/yaml"), 1)
+    assert len(documents) == 0
+
+
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 503, 206])
 def test_a_refusal_leaves_what_is_kept(documents: Documents, status: int) -> None:
     discovered(documents)

@@ -6,7 +6,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.protobuf import enveloped, lease
+from kit.protobuf import enveloped, field, lease
 from yurt_hub.domain.local.leases import Renewal, read_renewal
 from yurt_hub.domain.local.protobuf import fields
 
@@ -23,6 +23,12 @@ FROM_THE_SERVER = (
 
 def test_a_real_lease_is_read() -> None:
     assert read_renewal(FROM_THE_SERVER) == Renewal("n1", 40, (), "ee205c0d-08c0-44a3-ba71-63932a7556ec", "223")
+
+
+def test_all_of_an_owner_is_read() -> None:
+    owner = field(1, "Node") + field(3, "n1") + field(4, "u-1") + field(5, "v1") + field(6, 1) + field(7, 0)
+    body = enveloped("Lease", field(1, field(13, owner)) + field(2, field(1, "n1")))
+    assert read_renewal(body).owners == ({**OWNER, "controller": True, "blockOwnerDeletion": False},)
 
 
 def test_a_json_lease_is_read() -> None:
@@ -74,6 +80,9 @@ def test_damaged_bodies_are_refused_and_never_worse(noise: bytes, cut: int) -> N
         b'{"kind":"Lease","metadata":{"ownerReferences":[4]}}',
         b'{"kind":"Lease","metadata":{"ownerReferences":{"a":4}}}',
         enveloped("Pod", b""),
+        enveloped("Lease", b""),
+        enveloped("Lease", field(1, 5)),
+        b"k8s\x00\x0a\x02\x08\x01\x13",
         b"k8s\x00\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
         b"k8s\x00\x12\x05\x0a",
         b"[" * 100_000,

@@ -139,6 +139,13 @@ class TestTokenReviews:
         reviews.learn(TOKENS, NODE, token_review(token), answer, T0)
         assert ask(reviews, token_review(token), target=TOKENS, at=T0 + 4999).status == 201
 
+    @pytest.mark.parametrize("question", [b"{}", b"[]", b"{", b"k8s\x00\xff", b"k8s\x00"])
+    @pytest.mark.parametrize("body", [b'{"status":{"authenticated":true}}', b"[]", b"k8s\x00\xff", b'{"status":3}'])
+    def test_one_that_cannot_be_read_for_an_hour(self, reviews: Reviews, question: bytes, body: bytes) -> None:
+        reviews.learn(TOKENS, NODE, question, Told(201, body), T0)
+        assert ask(reviews, question, target=TOKENS, at=T0 + TOKEN_FRESH - 1).body == body
+        assert ask(reviews, question, target=TOKENS, at=T0 + TOKEN_FRESH).status == 503
+
     @pytest.mark.parametrize("token", ["static", "a.b.c", ""])
     def test_any_other_for_an_hour(self, reviews: Reviews, token: str) -> None:
         reviews.learn(TOKENS, NODE, token_review(token), authenticated(), T0)

@@ -242,6 +242,17 @@ def test_what_is_remembered_is_sealed_bounded_and_seldom_written() -> None:
     assert "t/token/x" not in records
 
 
+def test_names_notes_and_proofs_have_a_bound() -> None:
+    judge = Verifier(lambda *_: True, Records())
+    judge.renew(keys(ES))
+    for n in range(tokens.MOST + 100):
+        judge.identity_of(f"token-{n}")
+        judge.accepted(f"token-{n}", T0)
+        assert told(judge.check(ES.token(exp=T0 + n), T0)) == "Verified"
+    kept = (judge._names, judge._noted, judge._seen, judge._proven)
+    assert all(0 < len(one) <= tokens.MOST for one in kept)
+
+
 def test_names_follow_the_issuer() -> None:
     judge = Verifier(proves, Records())
     before = judge.identity_of(GOOD)
