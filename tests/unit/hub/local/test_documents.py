@@ -258,6 +258,12 @@ class TestOpenApi:
         found = answer(documents, "/openapi/v3/apis/apps/v1", hash="CD34")
         assert (found.status, found.header(b"Location")) == (301, b"/openapi/v3/apis/apps/v1?hash=AB12")
 
+    def test_a_round_says_nothing_of_its_age(self, documents: Documents) -> None:
+        """Nobody fetched it again, so it is as old as its last passing."""
+        discovered(documents, now=900)
+        found = answer(documents, "/openapi/v3/apis/apps/v1", now=1000)
+        assert b"this answer is 900 s old" in (found.header(b"Warning") or b"")
+
     def test_it_is_kept_in_the_form_that_came(self, documents: Documents) -> None:
         kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
         documents.learn("/openapi/v2", told(b"\n\x032.0", kind=kind), 1)

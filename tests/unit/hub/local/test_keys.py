@@ -40,6 +40,11 @@ def test_a_key_serves_its_own_algorithm_only(issuer: Issuer, algorithm: Algorith
         assert not proves(issuer.jwk(alg=None), algorithm, DATA, signature)
 
 
+def test_a_key_that_names_its_algorithm_serves_no_other_that_it_could() -> None:
+    signature = ISSUERS["PS256"].sign(DATA)
+    assert not proves(ISSUERS["PS256"].jwk(alg="RS256"), "PS256", DATA, signature)
+
+
 @pytest.mark.parametrize(
     "jwk",
     [

@@ -107,6 +107,14 @@ def test_a_forged_token_is_refused(token: str) -> None:
     assert told(verifier().check(token, T0)) == "Rejected"
 
 
+def test_a_foreign_algorithm_is_refused_before_any_key_is_looked_at() -> None:
+    judge = Verifier(lambda *_: True, Records())
+    judge.renew(keys(ES))
+    assert told(judge.check(GOOD, T0)) == "Verified"
+    for algorithm in ("HS256", "none", "RS512", "es256", ""):
+        assert told(judge.check(ES.token(head={"alg": algorithm}), T0)) == "Rejected"
+
+
 @given(st.integers(0, len(GOOD) - 1), st.sampled_from("ABCXYZabcxyz0189-_.="))
 def test_a_token_with_one_other_letter_is_never_good(place: int, letter: str) -> None:
     """Whatever is changed, wherever; bits of base64 that carry nothing aside."""

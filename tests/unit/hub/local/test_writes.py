@@ -62,6 +62,8 @@ def test_a_node_that_is_not_kept_waits(target: str) -> None:
         ("PUT", "/apis/apps/v1/namespaces/a/deployments/d", NODE, "update of deployments.apps d in namespace a"),
         ("POST", "/api/v1/namespaces/a/pods/p/exec", NODE, "create of pods/exec p in namespace a"),
         ("POST", "/logs", NODE, "post of /logs was not done"),
+        ("POST", f"{NODES}/n1/proxy", NODE, "create of nodes/proxy n1 was not done"),
+        ("POST", f"{NODES}/n1", NODE, "create of nodes n1 was not done"),
         ("BREW", NODES, NODE, "a request of nodes was not done"),
     ],
 )

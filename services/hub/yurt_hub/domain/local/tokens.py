@@ -147,7 +147,6 @@ class Verifier:
     def refused(self, token: str, now: float) -> None:
         """The cloud answered 401 to a request with this token."""
         self._remember(token, Seen("", good=False, at=now))
-        self._proven.pop(token_hash(token), None)
         self._noted.pop(token, None)
 
     def check(self, token: str, now: float) -> Verdict:
@@ -215,7 +214,6 @@ class Verifier:
     def _learn_audiences(self, audiences: frozenset[str]) -> None:
         if not audiences or any(some <= audiences for some in self._audiences):
             return
-        self._audiences = [some for some in self._audiences if not audiences <= some]
         self._audiences = [*self._audiences, audiences][-MOST_AUDIENCES:]
         self._proven.clear()
         names = [sorted(some) for some in self._audiences]
