@@ -100,7 +100,7 @@ class _Row(Struct):
 
 class _Table(Struct):
     metadata: _ListMeta = _ListMeta()
-    columns: Raw | None = field(default=None, name="columnDefinitions")
+    columns: Raw = field(default=Raw(b"null"), name="columnDefinitions")  # no union: msgspec reads none with Raw
     rows: list[_Row] | None = None
 
 
@@ -226,7 +226,7 @@ def _read_table(body: bytes | Raw, api_version: str) -> ListRead:
     kind = _KIND_ONLY.decode(items[0].raw).kind if items else ""
     if kind == "PartialObjectMetadata":
         raise Unreadable("a Table that includes whole objects was expected, not one with metadata only")
-    columns = None if table.columns is None or bytes(table.columns) == _NULL else bytes(table.columns)
+    columns = None if bytes(table.columns) == _NULL else bytes(table.columns)
     return _list_read("Table", api_version, kind, table.metadata, items, columns)
 
 
@@ -240,7 +240,7 @@ def _list_read(
 
 def _read_table_event(found: _Event, line: bytes) -> Event:
     table = _TABLE.decode(found.object)
-    columns = None if table.columns is None or bytes(table.columns) == _NULL else bytes(table.columns)
+    columns = None if bytes(table.columns) == _NULL else bytes(table.columns)
     row = table.rows[0] if table.rows else None
     if found.type == "BOOKMARK":
         if row is None or bytes(row.object) == _NULL:
