@@ -29,12 +29,15 @@ from yurt_hub.adapters.owners import Owners, local_policy, self_test
 from yurt_hub.adapters.prober import keep_probing, tell
 from yurt_hub.adapters.state import claimed
 from yurt_hub.domain.facts import Facts
-from yurt_hub.domain.links import Changed, LinkTable
+from yurt_hub.domain.links import Changed, Link, LinkTable
 from yurt_hub.domain.traffic import Traffic
+from yurt_hub.keeping import Keeping, open_disk
 from yurt_hub.pump.cloud import Cloud, UpstreamTls
 from yurt_hub.pump.front import ClientLimits, Front
 from yurt_hub.pump.site import UpstreamLimits
 from yurt_hub.settings import FOREIGN, FileSettings, HubSettings
+
+MIB = 1 << 20
 
 _log = structlog.get_logger("hub")
 
@@ -68,7 +71,7 @@ async def run(cfg: HubSettings) -> None:
         threads = shed.enter_context(ThreadPoolExecutor(1, thread_name_prefix="callers"))
         async with until_told() as stop, asyncio.TaskGroup() as group:
             tasks = Tasks(group, stop, lambda name, err: _log.error("task.failed", task=name, error=repr(err)))
-            facts, cloud, front = _assemble(cfg, tasks)
+            facts, cloud, front, keeping = _assemble(cfg, tasks)
             policy = local_policy(cfg.components)
             local = LocalDoor(Owners(policy), policy, threads)
             watched = [certs.Watched({files.ca, files.cert, files.client_key}, cloud.reload)]
@@ -80,6 +83,8 @@ async def run(cfg: HubSettings) -> None:
                     await _listen(facts, front, cfg.listen.proxy, cfg.listen.secure_port, door, "--proxy-secure-port")
                 facts.unready = self_test()
                 tasks.start("sweep", front.run())
+                if keeping is not None:
+                    keeping.start(tasks)
                 probing = functools.partial(keep_probing, facts.links, probe=cloud.probe, spawn=tasks.spawn)
                 tasks.start("links", probing(clock=facts.clock, timeout=cfg.link.policy().timeout))
                 tasks.start("certificates", certs.keep_fresh(watched))
@@ -93,17 +98,21 @@ async def run(cfg: HubSettings) -> None:
                 _log.info("hub.stopping", in_flight=facts.traffic.in_flight, streams=facts.traffic.streams)
             finally:
                 await front.drain(cfg.limits.drain if stop.is_set() else 0.0)
+                if keeping is not None:
+                    keeping.close()
                 await cloud.close()
                 tasks.cancel()
 
 
-def _assemble(cfg: HubSettings, tasks: Tasks) -> tuple[Facts, Cloud, Front]:
+def _assemble(cfg: HubSettings, tasks: Tasks) -> tuple[Facts, Cloud, Front, Keeping | None]:
     clock = asyncio.get_running_loop().time
     traffic = Traffic()
 
     def changed(change: Changed) -> None:
         tell(change, retry_in=links.retry_after(clock()))
         cloud.changed(change)
+        if keeping is not None and change.now is Link.UP:
+            keeping.link_up()
 
     links = LinkTable(cfg.server_addr, cfg.link.policy(), now=clock(), draw=random.random, told=changed)
     cloud = Cloud(
@@ -118,8 +127,14 @@ def _assemble(cfg: HubSettings, tasks: Tasks) -> tuple[Facts, Cloud, Front]:
     )
     limits = ClientLimits(clients=cfg.limits.clients)
     front = Front(cloud, traffic=traffic, limits=limits, spawn=tasks.spawn, clock=clock)
+    keeping: Keeping | None = None
+    if cfg.working_mode == "edge":
+        disk = open_disk(cfg.disk_cache_path or cfg.root_dir / "cache", cfg.root_dir, cfg.limits.disk * MIB)
+        memory = cfg.limits.memory * MIB
+        keeping = Keeping(node=cfg.node_name, disk=disk, quota_bytes=memory, cloud=cloud, links=links, tasks=tasks)
+        front.desk = keeping.desk
     about = cfg.about(version=metadata.version("yurt-hub"), pid=os.getpid())
-    return Facts(about, links, traffic, cloud.snapshot, clock), cloud, front
+    return Facts(about, links, traffic, cloud.snapshot, clock), cloud, front, keeping
 
 
 def _secure_door(files: FileSettings, node_name: str) -> tuple[SecureDoor, certs.Watched] | None:

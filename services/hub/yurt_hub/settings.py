@@ -172,6 +172,10 @@ class LimitSettings(Settings):
     """Connections of local callers at once."""
     connections: Annotated[int, Field(ge=1, le=256)] = 6
     """HTTP/1.1 connections for short requests, to each API server with each identity."""
+    memory: Annotated[int, Field(ge=8, le=65536)] = 64
+    """MiB of objects kept in memory; what the kubelet and kube-proxy need is kept beyond it."""
+    disk: Annotated[int, Field(ge=16, le=65536)] = 512
+    """MiB of the store on disk, also while it is compacted."""
     drain: Duration = 5.0
     """How long requests under way may go on after SIGTERM."""
 
@@ -203,6 +207,8 @@ class HubSettings(Settings):
     files: FileSettings = FileSettings()
     root_dir: Path = Path("/var/lib/yurthub")
     """State folder of this hub; hubs on one machine need one each."""
+    disk_cache_path: Path | None = None
+    """Folder of the store on disk; the folder `cache` in --root-dir without it."""
     components: Annotated[tuple[str, ...], AfterValidator(_components)] = ("kubelet", "kube-proxy")
     """Programs that get the node's identity on the plain port: base names, or full paths."""
     limits: LimitSettings = LimitSettings()
@@ -221,7 +227,7 @@ class HubSettings(Settings):
         )
 
 
-_CACHE: Final = "nothing is kept for dark times"
+_CACHE: Final = "the store evicts by size and a watch lives until its client's own time-out; remove it"
 _TOKEN: Final = "the hub uses the kubelet's own certificate (--bootstrap-mode=kubeletcertificate)"  # noqa: S105 (a message)
 _DUMMY: Final = "the hub makes no network interface; give an existing address by --bind-proxy-address"
 _FILTERS: Final = "answers pass unchanged"
@@ -236,7 +242,6 @@ FOREIGN: Final = {
     "disabled-resource-filters": _FILTERS,
     "discovery-token-ca-cert-hash": _TOKEN,
     "discovery-token-unsafe-skip-ca-verification": _TOKEN,
-    "disk-cache-path": _CACHE,
     "dummy-if-ip": _DUMMY,
     "dummy-if-name": _DUMMY,
     "enable-coordinator": _COORDINATOR,
@@ -249,7 +254,7 @@ FOREIGN: Final = {
     "host-control-plane-address": "the local working mode is not offered",
     "hub-cert-organizations": _TOKEN,
     "join-token": _TOKEN,
-    "kubelet-health-grace-period": "leases of the kubelet pass unchanged; remove it",
+    "kubelet-health-grace-period": "a Lease is renewed once per renewal of the kubelet; remove it",
     "leader-elect": _COORDINATOR,
     "leader-elect-lease-duration": _COORDINATOR,
     "leader-elect-renew-deadline": _COORDINATOR,
@@ -260,7 +265,7 @@ FOREIGN: Final = {
     "max-requests-in-flight": "it has had no effect since OpenYurt 1.7; see --limits-clients",
     "min-request-timeout": _CACHE,
     "multiplexer-port": "port 10269 stays shut: hubs share by the pool's store, not by the proxy",
-    "namespace": "the hub reads no ConfigMap; remove it",
+    "namespace": "the hub reads its ConfigMap yurt-hub-cfg in kube-system; remove it",
     "node-ip": "the hub listens on no node address; see --bind-proxy-address",
     "pool-scope-resources": "nothing is shared between hubs; remove it",
     "profiling": "the control API has no profiler; remove it",

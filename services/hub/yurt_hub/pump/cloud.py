@@ -35,6 +35,9 @@ P = TypeVar("P", Http1, Http2)
 class Log(Protocol):
     """What the pump needs of a logger."""
 
+    def debug(self, event: str, **facts: Any) -> Any:
+        """A repetition."""
+
     def info(self, event: str, **facts: Any) -> Any:
         """A transition."""
 

@@ -78,6 +78,7 @@ class Exchange:
         "client",
         "held",
         "identity",
+        "patience",
         "request",
         "route",
         "site",
@@ -99,6 +100,8 @@ class Exchange:
         self.attempts = 0
         self.begun = False
         self.suspected = False
+        self.patience = float("inf")
+        """Seconds after which it may be answered without the cloud."""
         self.status = 0
 
     @property

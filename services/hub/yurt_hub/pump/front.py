@@ -31,6 +31,16 @@ class Door(Protocol):
         """Say what a new connection proves; within bounds of its own."""
 
 
+class Answers(Protocol):
+    """Looks at each request before it goes to the cloud."""
+
+    def take(self, exchange: Exchange) -> bool:
+        """Take care of it, or return False."""
+
+    def impatient(self, exchange: Exchange) -> None:
+        """It has waited as long as it said."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
     """What local clients may take; durations in seconds."""
@@ -72,6 +82,8 @@ class Front:
         self.clock = clock
         self.now = clock()
         self.draining = False
+        self.desk: Answers | None = None
+        """Who answers what need not go to the cloud, or cannot."""
 
     # -- listeners
 
@@ -110,9 +122,13 @@ class Front:
             client.expired(self._late)
         for client in list(self._clients):
             exchange = client.exchange
-            if exchange is None or exchange.begun or exchange.carrier is None:
+            if exchange is None or exchange.begun:
                 continue
             waits = now - exchange.started
+            if waits >= exchange.patience and self.desk is not None:
+                self.desk.impatient(exchange)
+            if exchange.carrier is None:
+                continue
             if waits > limits.suspect_after and not exchange.suspected:
                 exchange.suspected = True
                 self._cloud.suspect(exchange)
@@ -179,8 +195,9 @@ class Front:
             self.traffic.streams += 1
 
     def ready(self, exchange: Exchange) -> None:
-        """Send it, with what has come of its body."""
-        self._cloud.open(exchange)
+        """Send it, with what has come of its body; unless it is answered here."""
+        if self.desk is None or not self.desk.take(exchange):
+            self._cloud.open(exchange)
 
     def finished(self, exchange: Exchange) -> None:
         """A request has its answer."""

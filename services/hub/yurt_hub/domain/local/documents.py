@@ -76,6 +76,11 @@ class Ask(msgspec.Struct, frozen=True):
     basis: str = ""
 
 
+def is_document(path: str) -> bool:
+    """Say whether a path is one that is kept once it was answered."""
+    return paths.kind_of(paths.plain(path)) not in (None, Kind.HEALTH)
+
+
 class Documents:
     """All documents kept; `now` is wall time in seconds."""
 

@@ -1,0 +1,428 @@
+"""Which road a request takes: to the cloud with a copy for the store, to a feed, to the store, or past all this.
+
+Lit, reads of kept callers pass to the cloud and leave a copy; their watches are told by the hub's own feeds. Dark, all
+that can be answered here is. Rights: what a caller may read here is what the cloud let the same identity read.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from yurtcore.errors import BadInput, Gone
+from yurtcore.wire.gvr import Gvr, Target, parse_target
+
+from yurt_hub.domain.asked import Asked, asked
+from yurt_hub.domain.callers import Identity
+from yurt_hub.domain.kept import answers, forms, policy
+from yurt_hub.domain.kept.forms import Form, Shape
+from yurt_hub.domain.kept.policy import Agents
+from yurt_hub.domain.kept.readers import Options, Reader
+from yurt_hub.domain.kept.store import Found, Permit, Store
+from yurt_hub.domain.links import Link, LinkTable
+from yurt_hub.domain.local.answers import NOT_CACHED, RETRY_SECONDS, UNAUTHORIZED, Local, missing, said
+from yurt_hub.domain.local.beats import Act, Beats
+from yurt_hub.domain.local.documents import Documents, is_document
+from yurt_hub.domain.local.reviews import Reviews, is_review
+from yurt_hub.domain.local.tokens import Rejected, Unknowable, Verifier
+from yurt_hub.domain.local.writes import dark_write
+from yurt_hub.pump.cloud import Cloud
+from yurt_hub.pump.exchange import Caller, Exchange
+from yurt_hub.pump.kept.copies import DocumentCopy, LeaseCopy, ReadCopy, ReviewCopy, Takes
+from yurt_hub.pump.kept.feeds import Credentials, Feeds, Following
+from yurt_hub.pump.kept.local import Collector, send
+from yurt_hub.pump.kept.tee import Tee
+from yurt_hub.pump.kept.watches import LocalWatch
+from yurt_hub.pump.rewrite import asking, with_query
+
+PATIENCE = {Link.UP: 4.5, Link.SHAKY: 2.0, Link.TRYING: 0.4, Link.DOWN: 0.0}
+"""Seconds that a read waits for the cloud before it is answered from here, by what is known of the link."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the desk counts."""
+
+    lit: dict[str, int]
+    dark: dict[str, int]
+
+
+class Desk:
+    """Decides on each request; everything it needs comes in."""
+
+    def __init__(  # noqa: PLR0913 - wiring
+        self,
+        *,
+        node: str,
+        cloud: Cloud,
+        links: LinkTable,
+        store: Store,
+        feeds: Feeds,
+        documents: Documents,
+        beats: Beats,
+        renewed: Callable[[], None],
+        reviews: Reviews,
+        verifier: Verifier,
+        agents: Callable[[], Agents],
+        takes: Takes,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._node = f"system:node:{node}"
+        self._cloud = cloud
+        self._links = links
+        self._store = store
+        self._feeds = feeds
+        self._documents = documents
+        self._beats = beats
+        self._renewed = renewed
+        self._reviews = reviews
+        self._verifier = verifier
+        self._agents = agents
+        self._takes = takes
+        self._clock = clock
+        self._wall = wall
+        self.counters = Counters({}, {})
+
+    # -- the decision
+
+    def lit(self) -> bool:
+        """Tell whether the cloud may be asked."""
+        return self._links.choose(self._clock()) is not None
+
+    def take(self, exchange: Exchange) -> bool:
+        """Take care of a request, or return False: it goes to the cloud and leaves nothing here."""
+        request = exchange.request
+        if exchange.request.upgrade is not None:
+            return False
+        target = parse_target(request.target.decode("latin-1"))
+        if exchange.identity is Identity.NODE and b"/leases" in request.target:
+            act = self._beats.act(request.method.decode("latin-1"), target)
+            if act is not None:
+                return self._lease(exchange, act)
+        if self.lit():
+            return self._lit(exchange, target)
+        self._dark(exchange, target)
+        return True
+
+    def _lit(self, exchange: Exchange, target: Target) -> bool:
+        request, route = exchange.request, exchange.route
+        what = asked(request.target, route.verb) if request.method == b"GET" else None
+        if what is not None and self._keeps(exchange, target):
+            name = self._name(exchange)
+            if name is None:
+                return False
+            if what.verb == "watch":
+                return self._lit_watch(exchange, what, name)
+            return self._lit_read(exchange, target, what, name)
+        if request.method == b"GET" and not target.is_resource and is_document(target.path):
+            self._copy(exchange, DocumentCopy(self._takes, target, lambda e, c: self._from_documents(e, c, target)))
+            return True
+        if is_review(route.verb, target) and (name := self._name(exchange)) is not None:
+            Collector.collect(exchange, lambda e, body: self._ask_review(e, target, name, body))
+            return True
+        return False
+
+    def _keeps(self, exchange: Exchange, target: Target) -> bool:
+        request = exchange.request
+        names = {name.decode("latin-1"): "" for name, _ in request.headers}
+        who = policy.component(request.user_agent.decode("latin-1"))
+        return policy.decide(self._agents(), who, exchange.route.verb, target, names).kept
+
+    def _name(self, exchange: Exchange) -> str | None:
+        """The identity behind a request that the cloud will judge itself; None for a token that names nobody."""
+        if exchange.identity is Identity.NODE:
+            return self._node
+        token = _token(exchange)
+        return self._verifier.identity_of(token) if token else None
+
+    def _credentials(self, exchange: Exchange, name: str) -> Credentials:
+        if exchange.identity is Identity.NODE:
+            found = Credentials(name, Identity.NODE, needed=self._needed(exchange))
+        else:
+            found = Credentials(name, Identity.CALLER, (("Authorization", f"Bearer {_token(exchange)}"),))
+        self._feeds.know(found)
+        return found
+
+    @staticmethod
+    def _needed(exchange: Exchange) -> bool:
+        who = policy.component(exchange.request.user_agent.decode("latin-1"))
+        return exchange.identity is Identity.NODE and who in policy.NEEDED
+
+    def _form(self, exchange: Exchange, what: Asked) -> Form | None:
+        try:
+            return forms.negotiate((exchange.request.accept or b"").decode("latin-1"), what.include_object)
+        except BadInput:
+            return None
+
+    # -- lit
+
+    def _lit_read(self, exchange: Exchange, target: Target, what: Asked, name: str) -> bool:
+        form = self._form(exchange, what)
+        if form is None or form.shape is Shape.PARTIAL:
+            return False
+        request = exchange.request
+        if form.shape is Shape.TABLE:
+            whole = with_query(request.target, b"includeObject", b"Object")
+            exchange.request = asking(request, accept=forms.ACCEPT_TABLE.encode(), target=whole)
+        else:
+            exchange.request = asking(request, accept=forms.ACCEPT_JSON.encode())
+        credentials = self._credentials(exchange, name)
+        permit = Permit(name, self._wall(), credentials.needed)
+        as_of = self._store.horizon(what.key.gvr)
+        copy = ReadCopy(
+            self._takes,
+            what,
+            permit,
+            as_of,
+            _token(exchange),
+            lambda e, client: self._from_store(e, client, target, what, name, form),
+        )
+        self._copy(exchange, copy)
+        return True
+
+    def _copy(self, exchange: Exchange, copy: ReadCopy | DocumentCopy | ReviewCopy | LeaseCopy) -> None:
+        """Send a request to the cloud; its answer passes, and a copy goes to `copy`."""
+        assert exchange.client is not None  # noqa: S101 - it has just come
+        exchange.client = Tee(exchange.client, copy)
+        exchange.patience = self._patience()
+        self._cloud.open(exchange)
+
+    def _patience(self) -> float:
+        return max((PATIENCE[link.state] for link in self._links.view()), default=0.0)
+
+    def impatient(self, exchange: Exchange) -> None:
+        """A read has waited long: answer it from here if the link is in doubt and it can be answered."""
+        waits = self._clock() - exchange.started
+        if any(link.last_heard is not None and link.last_heard > exchange.started for link in self._links.view()):
+            exchange.patience = waits + PATIENCE[Link.UP]  # the cloud lives, and is slow
+            return
+        patience = self._patience()
+        if waits < patience:
+            exchange.patience = patience
+            return
+        exchange.patience = float("inf")
+        carrier, client = exchange.carrier, exchange.client
+        if isinstance(client, Tee) and client.without(exchange) and carrier is not None:
+            carrier.drop(exchange)
+
+    def _lit_watch(self, exchange: Exchange, what: Asked, name: str) -> bool:
+        form = self._form(exchange, what)
+        token = _token(exchange)
+        if form is None or what.options is None:
+            return False
+        if token and not self._verifier_knows(token):
+            return False  # the cloud judges a token that it was not seen to take; its watch passes
+        credentials = self._credentials(exchange, name)
+        coverage = self._store.coverage(what.key)
+        following = self._feeds.containing(what.key)
+        if following is None or not self._readable(following, name):
+            if coverage is None or not coverage.readable(name):
+                return self._watch_after_list(exchange, what, form, credentials)
+            following = self._feeds.feed(what.key, credentials)
+        return self._follow(exchange, what, what.options, form, following, name)
+
+    def _verifier_knows(self, token: str) -> bool:
+        return self._takes.known_good(token)
+
+    @staticmethod
+    def _readable(following: Following, name: str) -> bool:
+        coverage = following.feed.coverage
+        return coverage is not None and coverage.readable(name)
+
+    def _watch_after_list(self, exchange: Exchange, what: Asked, form: Form, credentials: Credentials) -> bool:
+        """Nothing is kept of the set yet: wait for a list that is on its way, or list it now, then follow."""
+        assert what.options is not None  # noqa: S101 - the caller looked
+        if what.options.version and not self._takes.pending(what.key):
+            return False  # it was listed past this hub: the watch passes too, and nothing is lost
+        self._feeds.spawn("watch", self._follow_when_ready(exchange, what, what.options, form, credentials))
+        return True
+
+    async def _follow_when_ready(
+        self, exchange: Exchange, what: Asked, options: Options, form: Form, credentials: Credentials
+    ) -> None:
+        await self._takes.settled(what.key)
+        following = self._feeds.feed(what.key, credentials)
+        if form.shape is Shape.TABLE:
+            following.want_table()
+        if not await following.wait_ready(exchange.route.answer_within) or not self._readable(
+            following, credentials.name
+        ):
+            if exchange.client is not None:
+                self._cloud.open(exchange)  # the cloud's own words are better than ours
+            return
+        if not self._follow(exchange, what, options, form, following, credentials.name):
+            self._cloud.open(exchange)
+
+    def _follow(
+        self, exchange: Exchange, what: Asked, options: Options, form: Form, following: Following, name: str
+    ) -> bool:
+        client = exchange.client
+        if client is None:
+            return True
+        if form.shape is Shape.TABLE:
+            following.want_table()
+        try:
+            reader = Reader(following.feed, what.key, options, form)
+        except Gone as err:
+            send(exchange, client, said(410, str(err), reason="Expired"))
+            return True
+        except BadInput:
+            return False
+        seconds = options.timeout or 1800.0 * (1.0 + random.random())  # noqa: S311 - spreads load
+        watch = LocalWatch(exchange, client, reader, ends_at=exchange.started + seconds, gone=following.leave)
+        watch.identity = name
+        following.follow(watch)
+        watch.start(self._wall())
+        return True
+
+    def _ask_review(self, exchange: Exchange, target: Target, name: str, body: bytes) -> None:
+        copy = ReviewCopy(self._takes, target, name, body, lambda e, c: self._from_reviews(e, c, target, name, body))
+        if exchange.client is not None:
+            self._copy(exchange, copy)
+
+    # -- the Lease
+
+    def _lease(self, exchange: Exchange, act: Act) -> bool:
+        if act is Act.RENEW:
+            Collector.collect(exchange, self._renew)
+            return True
+        if self.lit():
+            exchange.request = asking(exchange.request, accept=forms.ACCEPT_JSON.encode())
+            self._copy(exchange, LeaseCopy(self._takes, lambda e, c: self._from_lease(e, c, act)))
+            return True
+        assert exchange.client is not None  # noqa: S101 - it has just come
+        return self._from_lease(exchange, exchange.client, act)
+
+    def _renew(self, exchange: Exchange, body: bytes) -> None:
+        client = exchange.client
+        if client is None:
+            return
+        local = self._beats.renewed(body, self._wall())
+        if local is None:
+            self._cloud.open(exchange)
+            return
+        send(exchange, client, local)
+        self._renewed()
+
+    def _from_lease(self, exchange: Exchange, client: Caller, act: Act) -> bool:
+        send(exchange, client, self._beats.created() if act is Act.CREATE else self._beats.read(self._wall()))
+        return True
+
+    # -- dark
+
+    def _dark(self, exchange: Exchange, target: Target) -> None:
+        request, client = exchange.request, exchange.client
+        if client is None:
+            return
+        name = self._dark_name(exchange)
+        if isinstance(name, Local):
+            send(exchange, client, name)
+            return
+        if request.method in (b"GET", b"HEAD"):
+            self._dark_read(exchange, client, target, name)
+        elif is_review(exchange.route.verb, target):
+            Collector.collect(exchange, lambda e, body: self._review_in_the_dark(e, target, name, body))
+        else:
+            send(exchange, client, dark_write(exchange.route.verb, target, name, self._has))
+
+    def _dark_name(self, exchange: Exchange) -> str | Local:
+        """Who calls, as far as that can be told without the cloud; or the answer that ends it."""
+        if b"\r\nimpersonate-" in exchange.request.head.lower():
+            return missing("the cloud cannot be reached, and it alone can let one caller act as another")
+        if exchange.identity is Identity.NODE:
+            return self._node
+        verdict = self._verifier.check(_token(exchange), self._wall())
+        if isinstance(verdict, Rejected):
+            return UNAUTHORIZED
+        if isinstance(verdict, Unknowable):
+            return missing(f"the cloud cannot be reached, and this token cannot be checked without it: {verdict.why}")
+        return verdict.identity
+
+    def _dark_read(self, exchange: Exchange, client: Caller, target: Target, name: str) -> None:
+        if not target.is_resource:
+            if not self._from_documents(exchange, client, target):
+                send(exchange, client, missing(f"the cloud cannot be reached; {target.path} is its to answer"))
+            return
+        what = asked(exchange.request.target, exchange.route.verb)
+        if what is None:
+            send(exchange, client, missing(f"the cloud cannot be reached, and {exchange.route.resource} is not kept"))
+            return
+        form = self._form(exchange, what)
+        if what.verb == "watch":
+            self._dark_watch(exchange, client, what, form, name)
+        else:
+            self._count(self.counters.dark, what.verb)
+            send(exchange, client, self._kept_answer(target, what, name, form))
+
+    def _dark_watch(self, exchange: Exchange, client: Caller, what: Asked, form: Form | None, name: str) -> None:
+        self._count(self.counters.dark, "watch")
+        following = self._feeds.containing(what.key)
+        if following is None or not self._readable(following, name):
+            coverage = self._store.find(what.key, name)
+            if coverage is None or form is None or what.options is None:
+                why = self._store.missing(what.key, name)
+                send(exchange, client, missing(f"the cloud cannot be reached, and {why}"))
+                return
+            following = self._feeds.feed(coverage.key, self._credentials(exchange, name))
+        if (
+            form is None
+            or what.options is None
+            or not self._follow(exchange, what, what.options, form, following, name)
+        ):
+            send(exchange, client, missing("the cloud cannot be reached, and it alone knows these fields"))
+
+    def _has(self, gvr: Gvr, namespace: str, name: str) -> bool:
+        return isinstance(self._store.get(gvr, namespace, name, self._node), Found)
+
+    def _review_in_the_dark(self, exchange: Exchange, target: Target, name: str, body: bytes) -> None:
+        if exchange.client is not None:
+            self._from_reviews(exchange, exchange.client, target, name, body)
+
+    # -- answers from here; each says whether it gave one
+
+    def _from_store(
+        self, exchange: Exchange, client: Caller, target: Target, what: Asked, name: str, form: Form | None
+    ) -> bool:
+        local = self._kept_answer(target, what, name, form)
+        if local.status not in (200, 404):
+            return False
+        self._count(self.counters.dark, what.verb)
+        send(exchange, client, local)
+        return True
+
+    def _kept_answer(self, target: Target, what: Asked, name: str, form: Form | None) -> Local:
+        find = answers.get if what.verb == "get" else answers.list_
+        found = find(self._store, target, name, form, self._wall())
+        headers = [(b"Content-Type", found.content_type.encode()), NOT_CACHED]
+        if found.warning:
+            headers.append((b"Warning", found.warning.encode()))
+        if found.code == 503:
+            headers.append((b"Retry-After", b"%d" % RETRY_SECONDS))
+        return Local(found.code, tuple(headers), found.body)
+
+    def _from_documents(self, exchange: Exchange, client: Caller, target: Target) -> bool:
+        request = exchange.request
+        match_ = dict(request.headers).get(b"if-none-match", b"").decode("latin-1")
+        accept = (request.accept or b"").decode("latin-1")
+        why = "the cloud cannot be reached"
+        local = self._documents.answer(target.path, target.query, accept, match_, now=self._wall(), why=why)
+        if local is None:
+            return False
+        send(exchange, client, local)
+        return True
+
+    def _from_reviews(self, exchange: Exchange, client: Caller, target: Target, name: str, body: bytes) -> bool:
+        accept = (exchange.request.accept or b"").decode("latin-1")
+        send(exchange, client, self._reviews.answer(target, name, body, accept, self._wall()))
+        return True
+
+    @staticmethod
+    def _count(counter: dict[str, int], what: str) -> None:
+        counter[what] = counter.get(what, 0) + 1
+
+
+def _token(exchange: Exchange) -> str:
+    """The bearer token of a request; "" without one."""
+    text = (exchange.request.authorization or b"").decode("latin-1")
+    scheme, _, token = text.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
