@@ -4,6 +4,7 @@ Lit, reads of kept callers pass to the cloud and leave a copy; their watches are
 that can be answered here is. Rights: what a caller may read here is what the cloud let the same identity read.
 """
 
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,14 @@ from yurt_hub.pump.rewrite import asking, with_query
 
 PATIENCE = {Link.UP: 4.5, Link.SHAKY: 2.0, Link.TRYING: 0.4, Link.DOWN: 0.0}
 """Seconds that a read waits for the cloud before it is answered from here, by what is known of the link."""
+
+AGENTS = 1000
+"""User-Agents that are remembered."""
+
+
+@functools.lru_cache(maxsize=8192)
+def _target(target: bytes) -> Target:
+    return parse_target(target.decode("latin-1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,8 @@ class Desk:
         self._clock = clock
         self._wall = wall
         self.counters = Counters({}, {})
+        self._agents_then: Agents | None = None
+        self._agent_then: dict[bytes, bool] = {}
 
     # -- the decision
 
@@ -90,37 +101,63 @@ class Desk:
         return self._links.choose(self._clock()) is not None
 
     def take(self, exchange: Exchange) -> bool:
-        """Take care of a request, or return False: it goes to the cloud and leaves nothing here."""
+        """Take care of a request, or return False: it goes to the cloud and leaves nothing here.
+
+        Most of what is not kept leaves within a microsecond; targets are parsed only for what stays.
+        """
         request = exchange.request
-        if exchange.request.upgrade is not None:
+        if request.upgrade is not None:
             return False
-        target = parse_target(request.target.decode("latin-1"))
         if exchange.identity is Identity.NODE and b"/leases" in request.target:
-            act = self._beats.act(request.method.decode("latin-1"), target)
+            act = self._beats.act(request.method.decode("latin-1"), _target(request.target))
             if act is not None:
                 return self._lease(exchange, act)
         if self.lit():
-            return self._lit(exchange, target)
-        self._dark(exchange, target)
+            return self._lit(exchange)
+        self._dark(exchange, _target(request.target))
         return True
 
-    def _lit(self, exchange: Exchange, target: Target) -> bool:
+    def _lit(self, exchange: Exchange) -> bool:
         request, route = exchange.request, exchange.route
-        what = asked(request.target, route.verb) if request.method == b"GET" else None
-        if what is not None and self._keeps(exchange, target):
-            name = self._name(exchange)
-            if name is None:
-                return False
-            if what.verb == "watch":
-                return self._lit_watch(exchange, what, name)
-            return self._lit_read(exchange, target, what, name)
-        if request.method == b"GET" and not target.is_resource and is_document(target.path):
-            self._copy(exchange, DocumentCopy(self._takes, target, lambda e, c: self._from_documents(e, c, target)))
-            return True
-        if is_review(route.verb, target) and (name := self._name(exchange)) is not None:
-            Collector.collect(exchange, lambda e, body: self._ask_review(e, target, name, body))
-            return True
+        if request.method == b"GET":
+            if route.resource == "-":
+                return self._lit_document(exchange, _target(request.target))
+            return self._agent(request.user_agent) and self._lit_kept(exchange, _target(request.target))
+        if b"reviews" in request.target:
+            target = _target(request.target)
+            if is_review(route.verb, target) and (name := self._name(exchange)) is not None:
+                Collector.collect(exchange, lambda e, body: self._ask_review(e, target, name, body))
+                return True
         return False
+
+    def _lit_kept(self, exchange: Exchange, target: Target) -> bool:
+        what = asked(exchange.request.target, exchange.route.verb)
+        if what is None or not self._keeps(exchange, target):
+            return False
+        name = self._name(exchange)
+        if name is None:
+            return False
+        if what.verb == "watch":
+            return self._lit_watch(exchange, what, name)
+        return self._lit_read(exchange, target, what, name)
+
+    def _lit_document(self, exchange: Exchange, target: Target) -> bool:
+        if target.is_resource or not is_document(target.path):
+            return False
+        self._copy(exchange, DocumentCopy(self._takes, target, lambda e, c: self._from_documents(e, c, target)))
+        return True
+
+    def _agent(self, user_agent: bytes) -> bool:
+        """Tell whether a component's answers may be kept, by its User-Agent; remembered until the agents change."""
+        agents = self._agents()
+        if agents is not self._agents_then or len(self._agent_then) > AGENTS:
+            self._agents_then = agents
+            self._agent_then = {}
+        known = self._agent_then.get(user_agent)
+        if known is None:
+            who = policy.component(user_agent.decode("latin-1"))
+            known = self._agent_then[user_agent] = bool(who) and (agents.everyone or who in agents.names)
+        return known
 
     def _keeps(self, exchange: Exchange, target: Target) -> bool:
         request = exchange.request
