@@ -8,6 +8,7 @@ import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from yurtcore.errors import BadInput, Gone
 from yurtcore.wire.gvr import Gvr, Target, parse_target
@@ -35,6 +36,8 @@ from yurt_hub.pump.kept.tee import Tee
 from yurt_hub.pump.kept.watches import LocalWatch
 from yurt_hub.pump.rewrite import asking, with_query
 
+Counted = TypeVar("Counted")
+
 PATIENCE = {Link.UP: 4.5, Link.SHAKY: 2.0, Link.TRYING: 0.4, Link.DOWN: 0.0}
 """Seconds that a read waits for the cloud before it is answered from here, by what is known of the link."""
 
@@ -51,8 +54,10 @@ def _target(target: bytes) -> Target:
 class Counters:
     """What the desk counts."""
 
-    lit: dict[str, int]
-    dark: dict[str, int]
+    lit: dict[tuple[str, str], int]
+    """Reads of kept callers while lit, by verb and road: `cloud` (passed, a copy is kept) or `feed`."""
+    dark: dict[tuple[str, int], int]
+    """Answers to reads of resources that the cloud did not give, by verb and code."""
 
 
 class Desk:
@@ -214,6 +219,7 @@ class Desk:
             _token(exchange),
             lambda e, client: self._from_store(e, client, target, what, name, form),
         )
+        _count(self.counters.lit, (what.verb, "cloud"))
         self._copy(exchange, copy)
         return True
 
@@ -301,6 +307,7 @@ class Desk:
         try:
             reader = Reader(following.feed, what.key, options, form)
         except Gone as err:
+            self._count_watch(410)
             send(exchange, client, said(410, str(err), reason="Expired"))
             return True
         except BadInput:
@@ -308,6 +315,7 @@ class Desk:
         seconds = options.timeout or 1800.0 * (1.0 + random.random())  # noqa: S311 - spreads load
         watch = LocalWatch(exchange, client, reader, ends_at=exchange.started + seconds, gone=following.leave)
         watch.identity = name
+        self._count_watch(200)
         following.follow(watch)
         watch.start(self._wall())
         return True
@@ -388,16 +396,17 @@ class Desk:
         if what.verb == "watch":
             self._dark_watch(exchange, client, what, form, name)
         else:
-            self._count(self.counters.dark, what.verb)
-            send(exchange, client, self._kept_answer(target, what, name, form))
+            local = self._kept_answer(target, what, name, form)
+            _count(self.counters.dark, (what.verb, local.status))
+            send(exchange, client, local)
 
     def _dark_watch(self, exchange: Exchange, client: Caller, what: Asked, form: Form | None, name: str) -> None:
-        self._count(self.counters.dark, "watch")
         following = self._feeds.containing(what.key)
         if following is None or not self._readable(following, name):
             coverage = self._store.find(what.key, name)
             if coverage is None or form is None or what.options is None:
                 why = self._store.missing(what.key, name)
+                _count(self.counters.dark, ("watch", 503))
                 send(exchange, client, missing(f"the cloud cannot be reached, and {why}"))
                 return
             following = self._feeds.feed(coverage.key, self._credentials(exchange, name))
@@ -406,6 +415,7 @@ class Desk:
             or what.options is None
             or not self._follow(exchange, what, what.options, form, following, name)
         ):
+            _count(self.counters.dark, ("watch", 503))
             send(exchange, client, missing("the cloud cannot be reached, and it alone knows these fields"))
 
     def _has(self, gvr: Gvr, namespace: str, name: str) -> bool:
@@ -423,7 +433,7 @@ class Desk:
         local = self._kept_answer(target, what, name, form)
         if local.status not in (200, 404):
             return False
-        self._count(self.counters.dark, what.verb)
+        _count(self.counters.dark, (what.verb, local.status))
         send(exchange, client, local)
         return True
 
@@ -453,9 +463,15 @@ class Desk:
         send(exchange, client, self._reviews.answer(target, name, body, accept, self._wall()))
         return True
 
-    @staticmethod
-    def _count(counter: dict[str, int], what: str) -> None:
-        counter[what] = counter.get(what, 0) + 1
+    def _count_watch(self, code: int) -> None:
+        if self.lit():
+            _count(self.counters.lit, ("watch", "feed"))
+        else:
+            _count(self.counters.dark, ("watch", code))
+
+
+def _count(counter: dict[Counted, int], what: Counted) -> None:
+    counter[what] = counter.get(what, 0) + 1
 
 
 def _token(exchange: Exchange) -> str:
