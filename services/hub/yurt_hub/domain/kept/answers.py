@@ -34,6 +34,14 @@ class Answer(Struct, frozen=True):
     """Of the set that answered."""
 
 
+class _TooNew(Exception):
+    """A version was asked for that is higher than what is kept."""
+
+    def __init__(self, version: int, known: int) -> None:
+        super().__init__(version, known)
+        self.version, self.known = version, known
+
+
 UNACCEPTABLE: Final = status.status(
     406, "the hub answers in JSON while its cloud is out of reach; accept application/json", reason="NotAcceptable"
 )
@@ -59,6 +67,8 @@ def list_(store: Store, target: Target, identity: str, form: Form | None, now: f
     try:
         asked = sets.set_key(target)
         return _list(store, asked, target, identity, form, now)
+    except _TooNew as err:
+        return refusal(too_new(err.version, err.known))
     except YurtError as err:
         return refusal(status.from_error(err))
 
@@ -73,6 +83,16 @@ def refusal(body: dict[str, object]) -> Answer:
     """A Status as an answer."""
     code = body["code"]
     return Answer(code if isinstance(code, int) else 500, status.encode(body), why=str(body.get("message", "")))
+
+
+def too_new(version: int, known: int) -> dict[str, object]:
+    """The Status for a version that is higher than what is kept, as the API server words it.
+
+    client-go then lists without a version.
+    """
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    message = f"Timeout: Too large resource version: {version}, current: {known}"
+    return status.status(504, message, details={"causes": [cause]})
 
 
 def warning(coverage: Coverage, now: float) -> str:
@@ -162,8 +182,10 @@ def _page(chosen: list[Obj], coverage: Coverage, asked: SetKey, target: Target) 
     if version is None or limit is None or version < 0:
         raise BadInput("resourceVersion and limit are whole numbers")
     continue_ = first.get("continue", "")
+    if continue_ and version:
+        raise BadInput("specifying resource version is not allowed when using continue")
     if version > coverage.version:
-        raise _too_new(version, coverage.version)
+        raise _TooNew(version, coverage.version)
     if first.get("resourceVersionMatch") == "Exact" and version != coverage.version:
         raise YurtError(f"version {version} is not kept, {coverage.version} is", code=410, reason="Expired")
     if first.get("resourceVersion") == "0" and not continue_:
@@ -172,8 +194,3 @@ def _page(chosen: list[Obj], coverage: Coverage, asked: SetKey, target: Target) 
         chosen, coverage.version, namespace=asked.namespace, limit=limit, continue_=continue_,
         count=not asked.labels and not asked.fields,
     )  # fmt: skip
-
-
-def _too_new(version: int, known: int) -> YurtError:
-    """As the API server says it of a version that it has not seen; client-go then lists without a version."""
-    return YurtError(f"Too large resource version: {version}, current: {known}", code=504, reason="Timeout")

@@ -2,11 +2,13 @@
 
 Readers (`readers.Reader`) follow the log; they outlive the watch. What a list finds after the watch could not go on is
 logged as differences, so that nobody who follows has to list again: first what was deleted (so that what frees a place
-comes before what takes it), then what came or changed, by version.
+comes before what takes it), then what came or changed, by version. Such differences hold for those who knew the set as
+the hub knew it before. Between the two versions lies a gap: whoever comes with a version from within it (from a list
+that the cloud answered, say) may know of objects that the hub never heard of, and has to list.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
@@ -19,6 +21,9 @@ from yurt_hub.domain.kept.store import Change, Listed, Permit, Store
 
 if TYPE_CHECKING:
     from yurt_hub.domain.kept.readers import Reader
+
+
+_GAPS: Final = 16
 
 
 class LogLimits(Struct, frozen=True):
@@ -46,7 +51,8 @@ class Logged(Struct, frozen=True):
         """Whether the selection means the object before this change, and after it."""
         found = self.verdicts.get(selection)
         if found is None:
-            before = self.prev is not None and selection.matches(self.prev)
+            old = self.obj if self.prev is None and self.type == "DELETED" else self.prev
+            before = old is not None and selection.matches(old)
             after = self.type != "DELETED" and selection.matches(self.obj)
             found = self.verdicts[selection] = (before, after)
         return found
@@ -73,16 +79,23 @@ class Feed:
         self._bytes = 0
         self._readers: set[Reader] = set()
         self._relist = False
-        coverage = self.coverage
-        self.floor = coverage.version if coverage else 0
+        self.floor = 0
         """The log holds all that happened after this version."""
-        if coverage is not None:
-            coverage.fed = True
+        self.gaps: list[tuple[int, int]] = []
+        """Versions between which the log tells differences that a list found, not every event."""
+        self._own: Coverage | None = None
 
     @property
     def coverage(self) -> Coverage | None:
-        """What the feed keeps up to date; None before its first list."""
-        return self._store.coverage(self.key)
+        """What the feed keeps up to date; None before its first list.
+
+        A coverage that was there before, or that came from a list that somebody else asked for, becomes the feed's when
+        it first looks; from then on nobody else changes it.
+        """
+        coverage = self._store.coverage(self.key)
+        if coverage is not self._own:
+            self._begin_anew(coverage, broken=self._own is not None)
+        return coverage
 
     @property
     def kind(self) -> str:
@@ -115,16 +128,19 @@ class Feed:
 
     def listed(self, read: ListRead, permit: Permit, *, since: float | None) -> list[Logged]:
         """The whole set was listed; `since` as in `Store.put_list`. Gives what readers will be told."""
-        result = self._store.put_list(self.key, read, permit, since=since)
+        own = self.coverage
+        result = self._store.put_list(self.key, read, permit, since=since, fed=True)
         if result.coverage is None:
             return []
-        result.coverage.fed = True
         self._relist = self._relist and result.coverage.version > read.version
-        self.marked = max(self.marked, result.coverage.version)
-        if result.before == 0 or result.set_back:
-            self._begin_anew(result)
+        if result.set_back:
+            self._begin_anew(own, broken=True)
+        if result.set_back or own is not self.coverage:
             return []
+        self.marked = max(self.marked, self.version)
         logged = [self._difference(change, result) for change in result.changes]
+        if result.before < self.version:
+            self.gaps.append((result.before, self.version))
         self._append(logged)
         return logged
 
@@ -177,9 +193,15 @@ class Feed:
 
     def place_after(self, version: int) -> int | None:
         """Where one who was told all up to `version` reads on; None when the log no longer tells."""
+        if self.within_gap(version):
+            return None
         if version >= self.version:
             return self.end
         return self.first if version >= self.floor else None
+
+    def within_gap(self, version: int) -> bool:
+        """The hub never knew the set as it was at this version, and does not know what changed since."""
+        return any(before < version < after for before, after in self.gaps)
 
     def _difference(self, change: Change, result: Listed) -> Logged:
         version = self.version
@@ -189,15 +211,19 @@ class Feed:
                 change.obj.key, result.before, partial.with_version(change.obj.raw, result.before), change.obj.cells
             )
             return Logged("DELETED", gone, change.prev, version, {})
-        seen_at = change.version if change.version > result.before else version
-        return Logged(change.type, change.obj, change.prev, seen_at, {})
+        return Logged(change.type, change.obj, change.prev, version, {})
 
-    def _begin_anew(self, result: Listed) -> None:
-        self.era += result.set_back
+    def _begin_anew(self, coverage: Coverage | None, *, broken: bool) -> None:
+        """Log from what the coverage is now; `broken` when readers of what was logged cannot go on from it."""
+        self._own = coverage
+        if coverage is not None:
+            coverage.fed = True
+        self.era += broken
         self.first = self.end
         self._log.clear()
         self._bytes = 0
-        self.floor = self.marked = self.version
+        self.floor = self.marked = coverage.version if coverage else 0
+        self.gaps.clear()
 
     def _append(self, entries: list[Logged]) -> None:
         self._log.extend(entries)
@@ -217,3 +243,10 @@ class Feed:
             self.first += 1
             self._bytes -= len(entry.obj.raw)
             self.floor = max(self.floor, entry.seen_at)
+        self._forget_gaps()
+
+    def _forget_gaps(self) -> None:
+        """Keep few gaps: what lies before the log needs none."""
+        if len(self.gaps) > _GAPS:
+            self.floor = max(self.floor, self.gaps[-_GAPS - 1][1])
+        self.gaps = [gap for gap in self.gaps if gap[1] > self.floor]

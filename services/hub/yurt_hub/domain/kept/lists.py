@@ -89,7 +89,7 @@ def list_meta(found: Page) -> bytes:
 
 def encode_token(version: int, last: str) -> str:
     """The token to go on after the object with this key, which is relative to the request's namespace."""
-    text = msgspec.json.encode({"v": _FORMAT, "rv": version, "start": f"{last}\0"})
+    text = msgspec.json.encode({"v": _FORMAT, "rv": version, "start": f"/{last}\0"})
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
@@ -101,7 +101,7 @@ def decode_token(text: str) -> tuple[int, str]:
         raise BadInput("continue key is not valid") from err
     if token.v != _FORMAT or not token.start:
         raise BadInput("continue key is not valid")
-    return token.version, token.start
+    return token.version, token.start.removeprefix("/")
 
 
 def _from(items: Sequence[Obj], start: str) -> Sequence[Obj]:

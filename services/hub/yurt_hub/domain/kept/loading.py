@@ -37,7 +37,8 @@ def load(store: "Store", found: Iterable[tuple[str, bytes]], damaged: Collection
         store.restore(gvr, (sys.intern(namespace), name), states)
     for coverage in store.coverages():
         if not _set_version(coverage, versions.get(coverage.id)):
-            lost.add(f"{records.VERSION}{coverage.id}")
+            problems.append(f"record {records.VERSION}{coverage.id} is missing")
+            coverage.torn = coverage.moved = True
     store.settle()
     _tear(store, lost)
     return problems
@@ -61,7 +62,7 @@ def _take_small(store: "Store", key: str, value: bytes, versions: dict[int, byte
 
 
 def _set_version(coverage: Coverage, value: bytes | None) -> bool:
-    """Give a set its version; False when its record is missing, so that no deletion is known."""
+    """Give a set its version; False when its record is missing or unreadable: up to where it is known is not known."""
     try:
         record = records.decode_version(value or b"")
     except msgspec.MsgspecError:
@@ -82,7 +83,7 @@ def _tear(store: "Store", lost: Collection[str]) -> None:
     everything = False
     for key in lost:
         if key.startswith((records.COVERAGE, records.VERSION)):
-            continue  # the set itself is gone; of a version nothing is served that is not so
+            continue  # that set alone is gone, or torn already
         try:
             kinds.add(records.object_of(key)[0])
         except ValueError:

@@ -151,7 +151,7 @@ class Reader:
             self._end_mark = False
             yield self._bookmark(self._told, initial_end=True)
         while not self.ended:
-            if self._era != feed.era or self.place < feed.first:
+            if self._era != feed.era or self.place < feed.first or (self._blind >= 0 and feed.within_gap(self._since)):
                 yield self._expired()
                 return
             if self.place >= feed.end:
@@ -205,7 +205,7 @@ class Reader:
     def _bookmark(self, version: int, *, initial_end: bool = False) -> bytes:
         self._told = max(self._told, version)
         gvr = self._feed.key.gvr
-        meta: dict[str, object] = {"resourceVersion": str(version), "creationTimestamp": None}
+        meta: dict[str, object] = {"resourceVersion": str(version)}
         if initial_end:
             meta["annotations"] = {INITIAL_END: "true"}
         kind, api = self._feed.kind, sets.api_version(gvr)

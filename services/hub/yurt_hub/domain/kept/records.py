@@ -5,9 +5,9 @@
     v/<id>                                              up to which version it is known
 
 An object's record names its sets, so that an event costs one record, however large the set is. A set exists once its
-`c` record does, and that is written after its objects. A set's version is derived at load: the highest of its `v`
-record and of the versions of its members; it may come out lower than it was, never higher, so that a watch that goes on
-from it misses nothing.
+`c` record does, and that is written after its objects and its `v`. A set's version is derived at load: the highest of
+its `v` record and of the versions of its members; it may come out lower than it was, never higher, so that a watch that
+goes on from it misses nothing.
 """
 
 from typing import Final, Protocol

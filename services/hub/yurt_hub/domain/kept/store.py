@@ -88,9 +88,13 @@ class Store:
 
     # ---- what the cloud says ----
 
-    def put_list(self, key: SetKey, read: ListRead, permit: Permit, *, since: float | None = None) -> Listed:
+    def put_list(
+        self, key: SetKey, read: ListRead, permit: Permit, *, since: float | None = None, fed: bool = False
+    ) -> Listed:
         """Take in a whole list (all of its pages).
 
+        A set that a feed keeps up to date is changed by that feed alone (`fed`), since its readers have to be told; a
+        list that somebody else asked for then only permits.
         `since` is the wall time at which it was asked for, None when the answer may come from an API server's cache
         (`resourceVersion=0`) and be older than what others were told.
         """
@@ -102,7 +106,8 @@ class Store:
         if len(fresh) > most and not permit.needed and not (found and found.needed):
             return Listed(None, [], before, why=f"{len(fresh)} objects; at most {most} are kept of a set")
         set_back = found is not None and version < before and since is not None and since >= found.confirmed
-        if found is not None and version < before and not set_back:
+        if found is not None and ((version < before and not set_back) or (found.fed and not fed)):
+            self._dress(shelf, found, fresh, read.columns)
             self._permit(found, permit)
             return Listed(found, [], before)
         coverage = found or self._new(key)
@@ -110,13 +115,15 @@ class Store:
         if set_back:
             self._set_back(shelf, coverage, version)
         changes = self._replace(shelf, coverage, fresh, version)
+        if version != before or coverage.torn:
+            coverage.deleted = version  # what came and went in between is not known
         coverage.torn = False
         coverage.gone.clear()
         coverage.version = version
         self._confirm(coverage, now)
         shelf.horizon = max(shelf.horizon, version)
-        self._permit(coverage, permit, force=found is None or read.columns is not None)
         self._write_version(coverage)
+        self._permit(coverage, permit, force=found is None or read.columns is not None)
         if coverage in quota.shed(self, keep=coverage):
             return Listed(None, changes, before, set_back, why="the quota of the store is used up")
         return Listed(coverage, changes, before, set_back)
@@ -139,9 +146,9 @@ class Store:
             coverage.version = max(coverage.version, obj.version, as_of)
             shelf.horizon = max(shelf.horizon, coverage.version)
             self._confirm(coverage, permit.now)
-        self._permit(coverage, permit, force=found is None or columns is not None)
         if found is None:
             self._write_version(coverage)
+        self._permit(coverage, permit, force=found is None or columns is not None)
         quota.shed(self, keep=coverage)
         return coverage
 
@@ -157,8 +164,8 @@ class Store:
             coverage.version = coverage.deleted = max(coverage.version, as_of)
             self._confirm(coverage, permit.now)
             self._spread(shelf, key, as_of, told_by=coverage)
-        self._permit(coverage, permit, force=found is None)
         self._write_version(coverage)
+        self._permit(coverage, permit, force=found is None)
 
     def apply(self, key: SetKey, event: Event, now: float) -> Change | None:
         """Take in one event of the set's own watch; None when it says nothing new, or the set is not kept."""
@@ -169,25 +176,26 @@ class Store:
         if event.columns is not None and event.columns != coverage.columns:
             self._learn(shelf, coverage, "", "", event.columns)
             self._write(coverage)
-        coverage.confirmed = now
-        coverage.moved = True
+        self._confirm(coverage, now)
         if event.version <= coverage.version:
             return None
-        coverage.version = event.version
-        shelf.horizon = max(shelf.horizon, event.version)
         obj = event.obj
-        if obj is None:
-            return None
-        prev = coverage.members.get(obj.key)
-        if event.type == "DELETED":
+        prev = coverage.members.get(obj.key) if obj is not None else None
+        if obj is not None and event.type == "DELETED":
+            self._deleting(coverage, event.version)
             self._leave(shelf, coverage, obj.key)
-            coverage.deleted = event.version
-            self._write_version(coverage)
             if coverage.fixed:
                 self._spread(shelf, obj.key, event.version, told_by=coverage)
-            return None if prev is None else Change("DELETED", obj, prev, event.version)
-        held = self._member(shelf, coverage, obj)
-        return Change("ADDED" if prev is None else "MODIFIED", held, prev, event.version)
+        elif obj is not None:
+            obj = self._member(shelf, coverage, obj)
+        coverage.version = event.version
+        shelf.horizon = max(shelf.horizon, event.version)
+        if obj is None:
+            return None
+        if event.type == "DELETED":
+            self._write_version(coverage)
+        kind = "DELETED" if event.type == "DELETED" else "MODIFIED" if prev is not None else "ADDED"
+        return Change(kind, obj, prev, event.version)
 
     def bookmark(self, key: SetKey, version: int, now: float) -> None:
         """The cloud confirms a set up to `version`."""
@@ -386,7 +394,7 @@ class Store:
         ]
         changes = [Change("DELETED", obj, obj, version) for obj in (*lost, *again)]
         if changes:
-            coverage.deleted = version
+            self._deleting(coverage, version)
         for obj in lost:
             self._leave(shelf, coverage, obj.key)
         recreated = {obj.key for obj in again}
@@ -406,6 +414,12 @@ class Store:
             shelf.place(coverage, key, None)
             coverage.drop(key)
 
+    def _deleting(self, coverage: Coverage, version: int) -> None:
+        """Write down that members go at `version`, before they do: if only this survives, nobody misses it."""
+        coverage.deleted = version
+        self._write_version(coverage)
+        coverage.moved = True
+
     def _spread(self, shelf: Shelf, key: Key, version: int, *, told_by: Coverage) -> None:
         """An object was deleted at `version`: sets that have not heard of it stop showing it."""
         for coverage in shelf.sets.values():
@@ -413,6 +427,17 @@ class Store:
             if coverage is not told_by and member is not None and max(member.version, coverage.version) <= version:
                 coverage.gone[key] = version
                 self._write_version(coverage)
+
+    def _dress(self, shelf: Shelf, coverage: Coverage, fresh: dict[Key, Obj], columns: bytes | None) -> None:
+        """Take over the columns, and the cells of those members whose states came in a Table."""
+        if columns is None:
+            return
+        self._learn(shelf, coverage, "", "", columns)
+        self._write(coverage)
+        for obj in fresh.values():
+            had = coverage.members.get(obj.key)
+            if had is not None and had.version == obj.version and obj.cells is not None and had.cells != obj.cells:
+                self._member(shelf, coverage, obj)
 
     def _set_back(self, shelf: Shelf, coverage: Coverage, version: int) -> None:
         """Forget what no longer ever happened: other sets from after the point that the cloud was set back to."""
