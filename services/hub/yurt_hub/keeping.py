@@ -31,6 +31,7 @@ from yurt_hub.pump.cloud import Cloud
 from yurt_hub.pump.kept.copies import Takes
 from yurt_hub.pump.kept.desk import Desk
 from yurt_hub.pump.kept.feeds import Credentials, Feeds
+from yurt_hub.pump.kept.shared import Shared
 
 CONFIG = SetKey(Gvr("", "v1", "configmaps"), SYSTEM_NAMESPACE, "", canonical_fields(f"metadata.name={HUB_CONFIGMAP}"))
 """The ConfigMap that names the agents; the hub follows it with the node's rights."""
@@ -58,13 +59,13 @@ class Keeping:
     ) -> None:
         clock = asyncio.get_running_loop().time
         self._clock = clock
-        self._node = node
         self.disk = disk
         self.store = Store(disk, quota.Limits(bytes=quota_bytes))
         self.documents = Documents(disk)
         self.beats = Beats(node, disk)
         self.reviews = Reviews(disk)
         self.verifier = Verifier(proves, disk)
+        self._mine = Credentials(f"system:node:{node}", Identity.NODE, needed=True)
         self._agents: Agents = policy.agents(None)
         self._agents_of: bytes | None = None
         self._load()
@@ -87,6 +88,7 @@ class Keeping:
             beats=self.beats,
             reviews=self.reviews,
             verifier=self.verifier,
+            tables=self.feeds.want_table,
             spawn=tasks.spawn,
             log=_log,
             wall=time.time,
@@ -105,6 +107,7 @@ class Keeping:
             verifier=self.verifier,
             agents=lambda: self._agents,
             takes=takes,
+            shared=Shared(self.feeds, self._mine, time.time),
             clock=clock,
             wall=time.time,
         )
@@ -124,6 +127,11 @@ class Keeping:
     def _documents_told(self) -> None:
         self.verifier.renew(self.documents.keys())
 
+    @property
+    def agents(self) -> Agents:
+        """The components whose answers are kept."""
+        return self._agents
+
     def lit(self) -> bool:
         """Tell whether the cloud may be asked."""
         return self._links.choose(self._clock()) is not None
@@ -135,7 +143,7 @@ class Keeping:
 
     def start(self, tasks: Tasks) -> None:
         """Start what runs in the background."""
-        config = self.feeds.feed(CONFIG, Credentials(f"system:node:{self._node}", Identity.NODE, needed=True))
+        config = self.feeds.feed(CONFIG, self._mine)
         config.permanent = True
         self._read_config()
         tasks.start("feeds", self._turn())

@@ -35,7 +35,7 @@ Without = Callable[[Exchange, Caller], bool]
 class Takes:
     """Reads copies and passes on what they say."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wiring
         self,
         *,
         store: Store,
@@ -43,10 +43,12 @@ class Takes:
         beats: Beats,
         reviews: Reviews,
         verifier: Verifier,
+        tables: Callable[[SetKey], None],
         spawn: Spawn,
         log: Log,
         wall: Callable[[], float],
     ) -> None:
+        self._tables = tables
         self.store = store
         self.documents = documents
         self.beats = beats
@@ -114,6 +116,8 @@ class Takes:
         whole = self._pages.add(copy.permit.identity, copy.asked.key, copy.asked.continue_, read, since)
         if whole is not None:
             found, since = whole
+            if found.columns is not None:
+                self._tables(copy.asked.key)
             self.store.put_list(copy.asked.key, found, copy.permit, since=since)
 
 

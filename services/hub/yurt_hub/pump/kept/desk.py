@@ -19,6 +19,7 @@ from yurt_hub.domain.kept import answers, forms, policy
 from yurt_hub.domain.kept.forms import Form, Shape
 from yurt_hub.domain.kept.policy import Agents
 from yurt_hub.domain.kept.readers import Options, Reader
+from yurt_hub.domain.kept.sets import SetKey
 from yurt_hub.domain.kept.store import Found, Permit, Store
 from yurt_hub.domain.links import Link, LinkTable
 from yurt_hub.domain.local.answers import NOT_CACHED, RETRY_SECONDS, UNAUTHORIZED, Local, missing, said
@@ -32,6 +33,7 @@ from yurt_hub.pump.exchange import Caller, Exchange
 from yurt_hub.pump.kept.copies import DocumentCopy, LeaseCopy, ReadCopy, ReviewCopy, Takes
 from yurt_hub.pump.kept.feeds import Credentials, Feeds, Following
 from yurt_hub.pump.kept.local import Collector, send
+from yurt_hub.pump.kept.shared import READY_WITHIN, Shared
 from yurt_hub.pump.kept.tee import Tee
 from yurt_hub.pump.kept.watches import LocalWatch
 from yurt_hub.pump.rewrite import asking, with_query
@@ -78,6 +80,7 @@ class Desk:
         verifier: Verifier,
         agents: Callable[[], Agents],
         takes: Takes,
+        shared: Shared,
         clock: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -93,6 +96,7 @@ class Desk:
         self._verifier = verifier
         self._agents = agents
         self._takes = takes
+        self._shared = shared
         self._clock = clock
         self._wall = wall
         self.counters = Counters({}, {})
@@ -202,6 +206,54 @@ class Desk:
         form = self._form(exchange, what)
         if form is None or form.shape is Shape.PARTIAL:
             return False
+        whole = self._shares(exchange, what, form)
+        if whole is not None:
+            self._feeds.spawn("list", self._list_of_whole(exchange, target, what, name, form, whole))
+            return True
+        return self._pass_with_copy(exchange, target, what, name, form)
+
+    def _shares(self, exchange: Exchange, what: Asked, form: Form) -> SetKey | None:
+        """The whole kind, if this request may be answered from the one feed of it."""
+        if form.shape is Shape.TABLE or what.verb == "get":
+            return None
+        token = _token(exchange)
+        return self._shared.whole(what.key) if not token or self._takes.known_good(token) else None
+
+    async def _list_of_whole(
+        self, exchange: Exchange, target: Target, what: Asked, name: str, form: Form, whole: SetKey
+    ) -> None:
+        """Let the whole kind be listed before its first reader: so their watches fit behind its list."""
+        following = await self._whole(exchange, whole, name)
+        client = exchange.client
+        if client is None:
+            return
+        if following is not None and target.query.get("resourceVersion") == ("0",):
+            local = self._kept_answer(target, what, name, form)
+            if local.status == 200:
+                headers = tuple(pair for pair in local.headers if pair[0] != b"Warning")
+                send(exchange, client, Local(200, headers, local.body))
+                _count(self.counters.lit, (what.verb, "store"))
+                return
+        self._pass_with_copy(exchange, target, what, name, form)
+
+    async def _whole(self, exchange: Exchange, whole: SetKey, name: str) -> Following | None:
+        """The feed of a whole kind, ready and open to this caller; None: the usual road."""
+        following = self._shared.following(whole)
+        ready = await following.wait_ready(min(READY_WITHIN, exchange.route.answer_within))
+        if not ready or not await self._shared.permitted(whole, name):
+            return None
+        return following if self._readable(following, name) else None
+
+    async def _watch_of_whole(self, exchange: Exchange, what: Asked, name: str, form: Form, whole: SetKey) -> None:
+        following = await self._whole(exchange, whole, name)
+        if exchange.client is None or what.options is None:
+            return
+        if following is not None and self._follow(exchange, what, what.options, form, following, name):
+            return
+        if not self._watch_of_set(exchange, what, name, form):
+            self._cloud.open(exchange)
+
+    def _pass_with_copy(self, exchange: Exchange, target: Target, what: Asked, name: str, form: Form) -> bool:
         request = exchange.request
         if form.shape is Shape.TABLE:
             whole = with_query(request.target, b"includeObject", b"Object")
@@ -255,6 +307,14 @@ class Desk:
             return False
         if token and not self._verifier_knows(token):
             return False  # the cloud judges a token that it was not seen to take; its watch passes
+        whole = self._shares(exchange, what, form)
+        if whole is not None:
+            self._feeds.spawn("watch", self._watch_of_whole(exchange, what, name, form, whole))
+            return True
+        return self._watch_of_set(exchange, what, name, form)
+
+    def _watch_of_set(self, exchange: Exchange, what: Asked, name: str, form: Form) -> bool:
+        assert what.options is not None  # noqa: S101 - the callers looked
         credentials = self._credentials(exchange, name)
         coverage = self._store.coverage(what.key)
         following = self._feeds.containing(what.key)

@@ -53,6 +53,8 @@ class Following:
         self.credentials = credentials
         self.table = False
         self.permanent = False
+        self.denied = False
+        """The cloud refused the last list."""
         self.idle_since = feeds.clock()
         self._watches: set[LocalWatch] = set()
         self._upstream: UpstreamWatch | None = None
@@ -62,7 +64,9 @@ class Following:
         self._opened_at = 0.0
         self._telling = False
         self.ready: asyncio.Event = asyncio.Event()
-        if self.feed.coverage is not None:
+        coverage = self.feed.coverage
+        if coverage is not None:
+            self.table = coverage.columns is not None
             self.ready.set()
 
     @property
@@ -77,7 +81,7 @@ class Following:
                 await self.ready.wait()
         except TimeoutError:
             return False
-        return True
+        return not self.denied
 
     def follow(self, watch: LocalWatch) -> None:
         """One more."""
@@ -194,6 +198,8 @@ class Following:
         feeds.log.info("feed.refused", set=sets.describe(self.feed.key), by=self.credentials.name, status=status)
         if status == 403:
             feeds.store.refuse(self.feed.key, self.credentials.name)
+        self.denied = True
+        self.ready.set()
         self._wait("refused")
         for watch in [w for w in self._watches if w.identity == self.credentials.name]:
             watch.end()
@@ -209,6 +215,7 @@ class Following:
                 permit = Permit(self.credentials.name, feeds.wall(), self.credentials.needed)
                 self.feed.listed(read, permit, since=since)
                 self._attempt = 0
+                self.denied = False
                 self.ready.set()
         except (Unanswered, Unreadable) as err:
             self._wait(str(err))
@@ -318,6 +325,12 @@ class Feeds:
     def existing(self, key: SetKey) -> Following | None:
         """The feed of exactly this set."""
         return self._following.get(key)
+
+    def want_table(self, key: SetKey) -> None:
+        """Somebody read this set as a Table: its feed, if it has one, keeps cells from here on."""
+        following = self._following.get(key)
+        if following is not None:
+            following.want_table()
 
     def containing(self, asked: SetKey) -> Following | None:
         """A feed whose set contains what is asked for."""
