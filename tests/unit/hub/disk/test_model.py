@@ -14,28 +14,42 @@ from kit.driven import Driven
 from yurt_hub.adapters.disk.segment import Bounds
 
 KEYS = st.sampled_from([f"pods/{number}" for number in range(6)] + ["", "schlüssel/\udcff"])
-VALUES = st.integers(0, 6000).flatmap(lambda size: st.binary(max_size=8).map(lambda seed: (seed * size)[:size]))
+VALUES = st.builds(lambda size, seed: bytes([seed]) * size, st.integers(0, 3000), st.integers(0, 255))
+WORDS = st.lists(st.tuples(KEYS, st.one_of(st.none(), VALUES, VALUES, VALUES), st.booleans()), min_size=1, max_size=8)
 
 
 class Life(RuleBasedStateMachine):
     """The log's owner, its disk and its luck."""
 
-    @initialize(quota=st.sampled_from([64, 96, 1024]), held=st.sampled_from([9000, 1 << 30]))
-    def begin(self, quota: int, held: int) -> None:
-        self.bounds = Bounds(quota=quota * 1024, compact_above=3000, group=2500)
+    @initialize(
+        quota=st.sampled_from([64, 96, 1024]),
+        held=st.sampled_from([3000, 9000, 1 << 30]),
+        compact_above=st.sampled_from([1000, 3000, 1 << 30]),
+    )
+    def begin(self, quota: int, held: int, compact_above: int) -> None:
+        self.bounds = Bounds(quota=quota * 1024, compact_above=compact_above, group=2500)
         self.held = held
         self.log = Driven(MemoryFolder(), bounds=self.bounds, held=held)
 
     def reopen(self, files: dict[str, bytes]) -> None:
         self.log = Driven(MemoryFolder(files), bounds=self.bounds, held=self.held)
 
-    @rule(key=KEYS, value=VALUES, secret=st.booleans())
-    def put(self, key: str, value: bytes, secret: bool) -> None:  # noqa: FBT001
-        self.log.put(key, value, secret=secret)
+    @rule(words=WORDS)
+    def tell(self, words: list[tuple[str, bytes | None, bool]]) -> None:
+        for key, value, secret in words:
+            if value is None:
+                self.log.drop(key)
+            else:
+                self.log.put(key, value, secret=secret)
 
-    @rule(key=KEYS)
-    def drop(self, key: str) -> None:
-        self.log.drop(key)
+    @rule(batches=st.lists(st.tuples(WORDS, st.integers(0, 3)), min_size=1, max_size=6))
+    def busy(self, batches: list[tuple[list[tuple[str, bytes | None, bool]], int]]) -> None:
+        """Several batches, with steps of a compaction between them."""
+        for words, steps in batches:
+            self.tell(words)
+            self.flush()
+            for _ in range(steps):
+                self.log.step()
 
     @rule()
     def flush(self) -> None:
@@ -70,6 +84,7 @@ class Life(RuleBasedStateMachine):
         assert done or live > self.bounds.live
         assert done or self.log.writer.counts.crowded > 0
 
+    @precondition(lambda self: len(self.log.states) > 5)
     @rule()
     def restart(self) -> None:
         """An end in order; after it the disk shows a state that the owner had."""
@@ -81,11 +96,13 @@ class Life(RuleBasedStateMachine):
         assert self.log.loaded in before.states
         assert self.log.report.damaged == 0
 
+    @precondition(lambda self: len(self.log.states) > 5)
     @rule(moment=st.integers(0, 1 << 16), pick=st.integers(0, 1 << 16))
     def crash(self, moment: int, pick: int) -> None:
         """A crash at any moment since the last start, in any of the states that it may leave."""
-        found = crash_at(self.log.disk, moment % (len(self.log.disk.calls) + 1))
-        crash = found[pick % len(found)]
+        calls = len(self.log.disk.calls)
+        found = crash_at(self.log.disk, calls - moment % min(calls + 1, 50))
+        crash = found[pick * 7919 % len(found)]
         before = self.log
         self.reopen(dict(crash.image))
         assert self.log.loaded in before.states[crash.confirmed : crash.told + 1]
@@ -107,5 +124,5 @@ def quiet() -> Iterator[None]:
 
 TestLife: Any = Life.TestCase
 TestLife.settings = settings(
-    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )

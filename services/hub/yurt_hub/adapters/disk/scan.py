@@ -147,10 +147,12 @@ class _Reading:
                 self._bad.append(item)
             elif item.kind is not Kind.COMMIT:
                 self._staged.append(item)
-            elif item.value is not None and (commit := records.read_commit(item.at, item.value)) is not None:
+            elif item.value is None or (commit := records.read_commit(item.at, item.value)) is None:
+                self._staged.append(_Lost(item.at, item.length, 0))
+            elif self._last is None or commit.start >= self._last[2]:
                 self._commit(item, commit)
             else:
-                self._staged.append(_Lost(item.at, item.length, 0))
+                self._bad.append((item.at, item.end))  # of a torn batch that another was written over
         if self._last is not None:
             steps, start, _ = self._last
             if all(isinstance(step, _Record) and step.value is not None for step in steps if step.at >= start):
