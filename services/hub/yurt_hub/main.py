@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -29,9 +30,10 @@ from yurt_hub.adapters.owners import Owners, local_policy, self_test
 from yurt_hub.adapters.prober import keep_probing, tell
 from yurt_hub.adapters.state import claimed
 from yurt_hub.domain.facts import Facts
+from yurt_hub.domain.kept_facts import DiskSeen, FeedSeen, Kept, LeaseSeen
 from yurt_hub.domain.links import Changed, Link, LinkTable
 from yurt_hub.domain.traffic import Traffic
-from yurt_hub.keeping import Keeping, open_disk
+from yurt_hub.keeping import CONFIG, Keeping, open_disk
 from yurt_hub.pump.cloud import Cloud, UpstreamTls
 from yurt_hub.pump.front import ClientLimits, Front
 from yurt_hub.pump.site import UpstreamLimits
@@ -134,7 +136,44 @@ def _assemble(cfg: HubSettings, tasks: Tasks) -> tuple[Facts, Cloud, Front, Keep
         keeping = Keeping(node=cfg.node_name, disk=disk, quota_bytes=memory, cloud=cloud, links=links, tasks=tasks)
         front.desk = keeping.desk
     about = cfg.about(version=metadata.version("yurt-hub"), pid=os.getpid())
-    return Facts(about, links, traffic, cloud.snapshot, clock), cloud, front, keeping
+    kept = None if keeping is None else _kept(cfg.node_name, keeping)
+    return Facts(about, links, traffic, cloud.snapshot, clock, kept=kept), cloud, front, keeping
+
+
+def _kept(node: str, keeping: Keeping) -> Kept:
+    """What the control API may tell of what is kept."""
+    report = keeping.disk.report
+
+    def disk() -> DiskSeen:
+        now = keeping.disk.stats()
+        lost = len(report.lost) + report.nameless
+        return DiskSeen(
+            live=now.live, dead=now.dead, file=now.file, quota=now.quota, batches=now.batches, written=now.written,
+            compactions=now.compactions, rewrites=now.rewrites, queue=now.queue, queue_bytes=now.queue_bytes,
+            sync_age=now.sync_age, errors=now.errors, refused=now.refused, full=now.full, stopped=now.stopped,
+            torn=report.torn, damaged=report.damaged, lost=lost,
+        )  # fmt: skip
+
+    def lease() -> LeaseSeen:
+        facts = keeping.renewals.facts
+        return LeaseSeen(facts.sent, facts.failed, facts.why)
+
+    counted = keeping.desk.counters
+    return Kept(
+        node=node,
+        store=keeping.store,
+        documents=keeping.documents,
+        beats=keeping.beats,
+        agents=lambda: keeping.agents,
+        feeds=lambda: [FeedSeen(*seen) for seen in keeping.feeds.seen()],
+        disk=disk,
+        lease=lease,
+        lit_reads=counted.lit,
+        dark_answers=counted.dark,
+        own=frozenset({CONFIG}),
+        lit=keeping.lit,
+        wall=time.time,
+    )
 
 
 def _secure_door(files: FileSettings, node_name: str) -> tuple[SecureDoor, certs.Watched] | None:

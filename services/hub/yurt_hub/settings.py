@@ -173,9 +173,9 @@ class LimitSettings(Settings):
     connections: Annotated[int, Field(ge=1, le=256)] = 6
     """HTTP/1.1 connections for short requests, to each API server with each identity."""
     memory: Annotated[int, Field(ge=8, le=65536)] = 64
-    """MiB of objects kept in memory; what the kubelet and kube-proxy need is kept beyond it."""
+    """MiB of objects kept in memory and on disk; what the kubelet and kube-proxy need is kept beyond it."""
     disk: Annotated[int, Field(ge=16, le=65536)] = 512
-    """MiB of the store on disk, also while it is compacted."""
+    """MiB of the folder of the store, also while it is compacted: live data may have a little less than half of it."""
     drain: Duration = 5.0
     """How long requests under way may go on after SIGTERM."""
 
@@ -197,7 +197,7 @@ class HubSettings(Settings):
     server_addr: Annotated[tuple[str, ...], AfterValidator(_servers)]
     """API servers: https://host:port, several by commas."""
     working_mode: Annotated[str, AfterValidator(_mode)] = "edge"
-    """edge, or cloud for a node beside the API server; the two differ in what is kept for dark times."""
+    """edge keeps what the node needs for dark times; cloud, for a node beside the API server, keeps nothing."""
     bootstrap_mode: Annotated[str, AfterValidator(_bootstrap)] = "kubeletcertificate"
     """Where the hub's identity comes from: kubeletcertificate."""
     link: LinkSettings = LinkSettings()
@@ -208,7 +208,7 @@ class HubSettings(Settings):
     root_dir: Path = Path("/var/lib/yurthub")
     """State folder of this hub; hubs on one machine need one each."""
     disk_cache_path: Path | None = None
-    """Folder of the store on disk; the folder `cache` in --root-dir without it."""
+    """Folder of the store on disk, for this hub alone; the folder `cache` in --root-dir without it."""
     components: Annotated[tuple[str, ...], AfterValidator(_components)] = ("kubelet", "kube-proxy")
     """Programs that get the node's identity on the plain port: base names, or full paths."""
     limits: LimitSettings = LimitSettings()
@@ -227,14 +227,13 @@ class HubSettings(Settings):
         )
 
 
-_CACHE: Final = "the store evicts by size and a watch lives until its client's own time-out; remove it"
 _TOKEN: Final = "the hub uses the kubelet's own certificate (--bootstrap-mode=kubeletcertificate)"  # noqa: S105 (a message)
 _DUMMY: Final = "the hub makes no network interface; give an existing address by --bind-proxy-address"
-_FILTERS: Final = "answers pass unchanged"
-_COORDINATOR: Final = "hubs elect their leader by themselves"
+_FILTERS: Final = "answers pass unchanged; remove it"
+_COORDINATOR: Final = "each hub works for its node alone and elects no leader; remove it"
 
 FOREIGN: Final = {
-    "access-server-through-hub": "the hub has no clients of its own that could go round it",
+    "access-server-through-hub": "the hub asks the cloud itself, over its own connections; remove it",
     "bootstrap-file": _TOKEN,
     "coordinator-server-addr": _COORDINATOR,
     "coordinator-storage-addr": _COORDINATOR,
@@ -250,7 +249,7 @@ FOREIGN: Final = {
     "enable-node-pool": "topology is not worked on by the hub; remove it",
     "enable-pool-service-topology": "topology is not worked on by the hub; remove it",
     "enable-resource-filter": _FILTERS,
-    "gc-frequency": _CACHE,
+    "gc-frequency": "the store evicts by size (--limits-memory) and forgets what nobody reads for a week; remove it",
     "host-control-plane-address": "the local working mode is not offered",
     "hub-cert-organizations": _TOKEN,
     "join-token": _TOKEN,
@@ -263,8 +262,8 @@ FOREIGN: Final = {
     "leader-elect-resource-namespace": _COORDINATOR,
     "leader-elect-retry-period": _COORDINATOR,
     "max-requests-in-flight": "it has had no effect since OpenYurt 1.7; see --limits-clients",
-    "min-request-timeout": _CACHE,
-    "multiplexer-port": "port 10269 stays shut: hubs share by the pool's store, not by the proxy",
+    "min-request-timeout": "a watch lives as long as its client asks, else half an hour to an hour; remove it",
+    "multiplexer-port": "port 10269 stays shut: hubs need no proxy of each other; remove it",
     "namespace": "the hub reads its ConfigMap yurt-hub-cfg in kube-system; remove it",
     "node-ip": "the hub listens on no node address; see --bind-proxy-address",
     "pool-scope-resources": "nothing is shared between hubs; remove it",

@@ -1,7 +1,7 @@
-"""The hub's control API on loopback: health, metrics, and what the hub knows about its links and connections.
+"""The hub's control API on loopback: health, metrics, links and connections, and what is kept.
 
-Anybody on the machine may read it, so nothing here shows a token, a caller or an object. OpenYurt's two health routes
-answer in its words.
+Anybody on the machine may read it, so nothing here shows a token or what is in an object; OpenYurt's `/pods`, which
+does, is not offered. Its two health routes answer in its words.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from yurtcore.serve.health import Checks
 from yurtcore.serve.metrics import Metrics
 from yurtcore.serve.server import app
 
+from yurt_hub.api import kept
 from yurt_hub.api.metrics import HubCollector
 from yurt_hub.domain.facts import Facts
 from yurt_hub.domain.links import LinkSeen
@@ -99,7 +100,11 @@ def control_api(facts: Facts) -> FastAPI:
     """Build the application with all routes."""
     checks = Checks()
     checks.ready("callers", lambda: facts.unready)
-    checks.ready("cloud", facts.no_cloud)
+    if facts.kept is None:
+        checks.ready("cloud", facts.no_cloud)
+    else:
+        checks.ready("cloud-or-store", facts.no_answers)
+        checks.ready("disk", facts.kept.disk_trouble)
     metrics = Metrics()
     metrics.show(HubCollector(facts))
     api = app(
@@ -107,6 +112,8 @@ def control_api(facts: Facts) -> FastAPI:
     )
     for router in (checks.routes(), metrics.routes(), _openyurt(facts), _state(facts)):
         api.include_router(router)
+    if facts.kept is not None:
+        api.include_router(kept.routes(facts.kept))
     return api
 
 
@@ -119,7 +126,7 @@ def _openyurt(facts: Facts) -> APIRouter:
 
     @router.get("/readyz", summary="OK, or 500 with the first reason")
     async def readyz() -> PlainTextResponse:
-        why = facts.unready or facts.no_cloud()
+        why = facts.unready or facts.no_answers()
         return PlainTextResponse("OK" if why is None else why, 200 if why is None else 500)
 
     return router

@@ -1,4 +1,4 @@
-"""The hub's metrics: what traffic, links and upstream connections come to, in Prometheus' words.
+"""The hub's metrics: what traffic, links, upstream connections and the store come to, in Prometheus' words.
 
 Ours begin with ``yurt_hub_``. Four of OpenYurt's names are kept, with the meaning that its documentation gives them;
 its labels by client are not, because a User-Agent is whatever a caller writes.
@@ -17,6 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from yurt_hub.api.kept_metrics import kept_metrics
 from yurt_hub.domain.facts import Facts
 from yurt_hub.domain.links import Link, LinkSeen
 from yurt_hub.domain.traffic import Traffic, UpstreamSeen
@@ -39,6 +40,8 @@ class HubCollector(Collector):
         yield from _links(facts.links.view())
         yield from _upstreams(facts.upstreams())
         yield from _upstream_events(facts.traffic)
+        if facts.kept is not None:
+            yield from kept_metrics(facts.kept)
 
 
 def _answers(traffic: Traffic) -> Iterator[Metric]:
