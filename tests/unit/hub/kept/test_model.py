@@ -6,15 +6,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from kit.kept import PODS, Client, Cloud, Key, Records, bookmark
-from yurtcore.errors import Gone
-from yurtcore.wire.gvr import parse_target
-
 from yurt_hub.domain.kept import answers, sets
 from yurt_hub.domain.kept.feed import Feed, LogLimits
 from yurt_hub.domain.kept.forms import OBJECTS
 from yurt_hub.domain.kept.objects import read_event, read_list, read_object
 from yurt_hub.domain.kept.readers import Options, Reader
 from yurt_hub.domain.kept.store import Absent, Found, Permit, Store
+from yurtcore.errors import Gone
+from yurtcore.wire.gvr import parse_target
 
 ME = "system:node:n1"
 STRANGER = "system:serviceaccount:a:stranger"

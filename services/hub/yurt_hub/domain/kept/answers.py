@@ -104,9 +104,10 @@ def warning(coverage: Coverage, now: float) -> str:
 
 def _found(found: Found, form: Form, now: float) -> Answer:
     obj, coverage = found.obj, found.coverage
+    coverage.read(now)
     match form.shape:
         case Shape.TABLE:
-            if obj.cells is None or coverage.columns is None:
+            if coverage.columns is None:
                 return unavailable("the object is kept, but not the columns of its table")
             meta = b'{"resourceVersion":"%d"}' % obj.version
             body = tables.table((tables.row(obj, coverage.columns, form, now),), coverage.columns, form, meta)
@@ -124,6 +125,7 @@ def _found(found: Found, form: Form, now: float) -> Answer:
 
 
 def _absent(target: Target, coverage: Coverage, now: float) -> Answer:
+    coverage.read(now)
     kind = f"{target.resource}.{target.group}" if target.group else target.resource
     details = {"name": target.name, "group": target.group, "kind": target.resource}
     if not target.group:
@@ -151,6 +153,7 @@ def _list(store: Store, asked: SetKey, target: Target, identity: str, form: Form
         if not kind and form.shape is Shape.OBJECTS:
             return unavailable("the kind of the objects is not known")
         page = _page(chosen, coverage, asked, target)
+        coverage.read(now)
         body = lists.body(page, list_kind, sets.api_version(asked.gvr), form, coverage.columns, now)
         return Answer(
             200,
@@ -171,8 +174,6 @@ def _select(coverage: Coverage, asked: SetKey, form: Form) -> tuple[list[Obj] | 
         return None, f"{sets.describe(asked)} is kept, but not the columns of its table"
     shown = coverage.shown()
     chosen = shown if selection.everything else [obj for obj in shown if selection.matches(obj)]
-    if form.shape is Shape.TABLE and any(obj.cells is None for obj in chosen):
-        return None, f"{sets.describe(asked)} is kept, but not the cells of its table"
     return chosen, ""
 
 

@@ -54,6 +54,11 @@ class Coverage:
         """Tell whether this identity was allowed to read the set."""
         return identity in self.callers
 
+    def read(self, now: float) -> None:
+        """Somebody was answered from the set at this wall time."""
+        self.used = max(self.used, now)
+        self.moved = True
+
     def put(self, obj: Obj) -> None:
         """Take in one state of a member, or a new member."""
         if obj.key not in self.members:

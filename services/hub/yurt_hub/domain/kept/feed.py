@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from yurt_hub.domain.kept import partial
 from yurt_hub.domain.kept.coverage import Coverage
+from yurt_hub.domain.kept.facts import Change, Listed, Permit
 from yurt_hub.domain.kept.matching import Selection
 from yurt_hub.domain.kept.objects import Event, ListRead, Obj
 from yurt_hub.domain.kept.sets import SetKey
-from yurt_hub.domain.kept.store import Change, Listed, Permit, Store
+from yurt_hub.domain.kept.store import Store
 
 if TYPE_CHECKING:
     from yurt_hub.domain.kept.readers import Reader

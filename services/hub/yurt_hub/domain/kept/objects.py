@@ -216,6 +216,11 @@ def uid_of(raw: bytes) -> str:
     return _UID.decode(raw).metadata.uid
 
 
+def kind_of(raw: bytes) -> str:
+    """The kind of an object."""
+    return _KIND_ONLY.decode(raw).kind
+
+
 def _read_table(body: bytes | Raw, api_version: str) -> ListRead:
     table = _TABLE.decode(body)
     items = []

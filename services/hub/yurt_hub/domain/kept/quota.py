@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from yurt_hub.domain.kept.store import Store
 
 
+_WATCHED_WHILE_NEEDED = frozenset({"configmaps", "secrets"})
+
+
 class Limits(Struct, frozen=True):
     """Bounds of a store; what the kubelet or kube-proxy asked for is kept beyond them."""
 
@@ -54,6 +57,17 @@ def order_of_eviction(store: "Store", keep: Coverage | None = None) -> list[Cove
     """The sets that may go, the first to go first."""
     may_go = [one for one in store.coverages() if not one.needed]
     return sorted(may_go, key=lambda one: (one is keep, one.fed, one.used, one.id))
+
+
+def stale(coverage: Coverage, now: float, idle: float) -> bool:
+    """A set that no feed keeps and that neither was read nor heard of for `idle` seconds may be forgotten.
+
+    Of what the kubelet or kube-proxy asked for only this: what turned out empty, and ConfigMaps and Secrets, which the
+    kubelet watches for as long as a pod on the node refers to them. All else they may ask for once, at their start.
+    """
+    if coverage.fed or now - max(coverage.used, coverage.confirmed) <= idle:
+        return False
+    return not coverage.needed or coverage.key.gvr.resource in _WATCHED_WHILE_NEEDED or not coverage.shown()
 
 
 def bound_sets(store: "Store", identity: str, keep: Coverage) -> None:

@@ -190,8 +190,8 @@ class Reader:
             case Shape.TABLE:
                 coverage = self._feed.coverage
                 columns = coverage.columns if coverage else None
-                if obj.cells is None or columns is None:
-                    return self._error(410, "the columns of this object are not kept; list again", "Expired")
+                if columns is None:
+                    return self._error(410, "the columns of these objects are not kept; list again", "Expired")
                 row = tables.row(obj, columns, self.form, now)
                 shown = None if self._columns_told else columns
                 self._columns_told = True

@@ -4,7 +4,7 @@ As a rule all sets hold the same state of an object. They differ for as long as 
 another has not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -42,6 +42,38 @@ class Shelf:
         self.bytes = 0
         self._recorder = recorder
         self._coverage_of = coverage_of
+
+    def learn(self, coverage: Coverage, kind: str, list_kind: str, columns: bytes | None) -> bool:
+        """Take in what the cloud says of the kind; tells whether that is news of this set."""
+        self.kind = kind or self.kind
+        if list_kind not in ("", "Table"):
+            self.list_kind = list_kind
+        before = (coverage.kind, coverage.list_kind, coverage.columns)
+        coverage.kind, coverage.list_kind = self.kind, self.list_kind
+        coverage.columns = columns or coverage.columns
+        return before != (coverage.kind, coverage.list_kind, coverage.columns)
+
+    def join(self, coverage: Coverage, obj: Obj) -> Obj:
+        """The object is a member of the set, in this state; gives the state as it is held."""
+        held = self.place(coverage, obj.key, obj) or obj
+        coverage.put(held)
+        return held
+
+    def leave(self, coverage: Coverage, key: Key) -> None:
+        """The object is no member of the set."""
+        if key in coverage.members:
+            self.place(coverage, key, None)
+            coverage.drop(key)
+
+    def dress(self, coverage: Coverage, fresh: Mapping[Key, Obj], columns: bytes | None) -> bool:
+        """Take over the columns, and the cells of members whose very states came in a Table; tells of new columns."""
+        if columns is None:
+            return False
+        for obj in fresh.values():
+            had = coverage.members.get(obj.key)
+            if had is not None and _same(had, obj) and had.cells != obj.cells:
+                self.join(coverage, obj)
+        return self.learn(coverage, "", "", columns)
 
     def place(self, coverage: Coverage, key: Key, obj: Obj | None) -> Obj | None:
         """Let a set hold this state of the object (None: no state of it); gives the state as it is held.

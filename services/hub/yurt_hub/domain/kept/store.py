@@ -12,68 +12,19 @@ Rules:
 
 from collections.abc import Collection, Iterable
 
-from msgspec import Struct
 from yurtcore.wire.gvr import Gvr
 
-from yurt_hub.domain.kept import loading, quota, sets
-from yurt_hub.domain.kept.coverage import Coverage, order
-from yurt_hub.domain.kept.objects import Event, Key, ListRead, Obj, uid_of
+from yurt_hub.domain.kept import loading, lookup, quota, sets
+from yurt_hub.domain.kept.coverage import Coverage
+from yurt_hub.domain.kept.differences import differences
+from yurt_hub.domain.kept.facts import Absent, Change, Found, Listed, Permit, Unknown
+from yurt_hub.domain.kept.objects import Event, Key, ListRead, Obj, kind_of
 from yurt_hub.domain.kept.quota import Limits
 from yurt_hub.domain.kept.records import COVERAGE, VERSION, CoverageRecord, Recorder, State, encode
 from yurt_hub.domain.kept.sets import SetKey
 from yurt_hub.domain.kept.shelf import Shelf
 
-
-class Permit(Struct, frozen=True):
-    """The cloud let `identity` read something, at the wall time `now`."""
-
-    identity: str
-    now: float
-    needed: bool = False
-    """The kubelet or kube-proxy asked."""
-
-
-class Change(Struct, frozen=True):
-    """One difference in a set. For DELETED `obj` is the last state, for ADDED `prev` is None."""
-
-    type: str
-    obj: Obj
-    prev: Obj | None
-    version: int
-    """That a watcher who was told is at; for deletions found by a list, the list's."""
-
-
-class Listed(Struct, frozen=True):
-    """What a list did to its set."""
-
-    coverage: Coverage | None
-    """None when the set was not kept (see `why`)."""
-    changes: list[Change]
-    """DELETED first, then the others by version; a recreated object is DELETED and ADDED."""
-    before: int
-    """The set's version until now, 0 for a new one."""
-    set_back: bool = False
-    """The cloud's versions are lower than they were: nothing that watchers know may be gone on from."""
-    why: str = ""
-
-
-class Found(Struct, frozen=True):
-    """The object, and the set that knows it up to the highest version."""
-
-    obj: Obj
-    coverage: Coverage
-
-
-class Absent(Struct, frozen=True):
-    """There is no such object, says this set, which would contain it."""
-
-    coverage: Coverage
-
-
-class Unknown(Struct, frozen=True):
-    """Nothing that is kept can tell; `reason` says what is missing."""
-
-    reason: str
+__all__ = ["Absent", "Change", "Found", "Listed", "Permit", "Store", "Unknown"]
 
 
 class Store:
@@ -107,11 +58,12 @@ class Store:
             return Listed(None, [], before, why=f"{len(fresh)} objects; at most {most} are kept of a set")
         set_back = found is not None and version < before and since is not None and since >= found.confirmed
         if found is not None and ((version < before and not set_back) or (found.fed and not fed)):
-            self._dress(shelf, found, fresh, read.columns)
+            if shelf.dress(found, fresh, read.columns):
+                self._write(found)
             self._permit(found, permit)
             return Listed(found, [], before)
         coverage = found or self._new(key)
-        self._learn(shelf, coverage, read.item_kind, read.kind, read.columns)
+        learned = shelf.learn(coverage, read.item_kind, read.kind, read.columns)
         if set_back:
             self._set_back(shelf, coverage, version)
         changes = self._replace(shelf, coverage, fresh, version)
@@ -123,7 +75,7 @@ class Store:
         self._confirm(coverage, now)
         shelf.horizon = max(shelf.horizon, version)
         self._write_version(coverage)
-        self._permit(coverage, permit, force=found is None or read.columns is not None)
+        self._permit(coverage, permit, force=found is None or learned)
         if coverage in quota.shed(self, keep=coverage):
             return Listed(None, changes, before, set_back, why="the quota of the store is used up")
         return Listed(coverage, changes, before, set_back)
@@ -139,16 +91,16 @@ class Store:
         key = sets.one_key(gvr, *obj.key)
         found = shelf.sets.get(key)
         coverage = found or self._new(key)
-        self._learn(shelf, coverage, kind, "", columns)
+        learned = shelf.learn(coverage, kind or ("" if shelf.kind else kind_of(obj.raw)), "", columns)
         had = coverage.members.get(obj.key)
         if obj.version >= had.version if had is not None else max(obj.version, as_of) >= coverage.version:
-            self._member(shelf, coverage, obj)
+            shelf.join(coverage, obj)
             coverage.version = max(coverage.version, obj.version, as_of)
             shelf.horizon = max(shelf.horizon, coverage.version)
             self._confirm(coverage, permit.now)
         if found is None:
             self._write_version(coverage)
-        self._permit(coverage, permit, force=found is None or columns is not None)
+        self._permit(coverage, permit, force=found is None or learned)
         quota.shed(self, keep=coverage)
         return coverage
 
@@ -160,7 +112,7 @@ class Store:
         coverage = found or self._new(one)
         had = coverage.members.get(key)
         if had is None or had.version <= as_of:
-            self._leave(shelf, coverage, key)
+            shelf.leave(coverage, key)
             coverage.version = coverage.deleted = max(coverage.version, as_of)
             self._confirm(coverage, permit.now)
             self._spread(shelf, key, as_of, told_by=coverage)
@@ -173,8 +125,7 @@ class Store:
         coverage = shelf.sets.get(key)
         if coverage is None:
             return None
-        if event.columns is not None and event.columns != coverage.columns:
-            self._learn(shelf, coverage, "", "", event.columns)
+        if event.columns is not None and shelf.learn(coverage, "", "", event.columns):
             self._write(coverage)
         self._confirm(coverage, now)
         if event.version <= coverage.version:
@@ -183,11 +134,11 @@ class Store:
         prev = coverage.members.get(obj.key) if obj is not None else None
         if obj is not None and event.type == "DELETED":
             self._deleting(coverage, event.version)
-            self._leave(shelf, coverage, obj.key)
+            shelf.leave(coverage, obj.key)
             if coverage.fixed:
                 self._spread(shelf, obj.key, event.version, told_by=coverage)
         elif obj is not None:
-            obj = self._member(shelf, coverage, obj)
+            obj = shelf.join(coverage, obj)
         coverage.version = event.version
         shelf.horizon = max(shelf.horizon, event.version)
         if obj is None:
@@ -228,13 +179,7 @@ class Store:
 
     def candidates(self, asked: SetKey, identity: str) -> list[Coverage]:
         """The sets that contain `asked` and that `identity` may read, the one known up to the highest version first."""
-        shelf = self._shelves.get(asked.gvr)
-        found = [
-            coverage
-            for coverage in (shelf.sets.values() if shelf else ())
-            if identity in coverage.callers and not coverage.torn and sets.contains(coverage.key, asked)
-        ]
-        return sorted(found, key=lambda one: (-one.version, one.key != asked, len(one.members), one.id))
+        return lookup.candidates(self._known(asked.gvr), asked, identity)
 
     def find(self, asked: SetKey, identity: str) -> Coverage | None:
         """The first of the `candidates`."""
@@ -242,37 +187,11 @@ class Store:
 
     def get(self, gvr: Gvr, namespace: str, name: str, identity: str) -> Found | Absent | Unknown:
         """What is known of one object to `identity`."""
-        asked = sets.one_key(gvr, namespace, name)
-        key = (namespace, name)
-        shelf = self._shelves.get(gvr)
-        best: tuple[int, int, int] = (-1, 0, 0)
-        answer: Found | Absent | None = None
-        for coverage in shelf.sets.values() if shelf else ():
-            if identity not in coverage.callers:
-                continue
-            obj = coverage.members.get(key)
-            if obj is not None and key not in coverage.gone:
-                rank = (coverage.version, 1, obj.version)
-                if rank > best:
-                    best, answer = rank, Found(obj, coverage)
-            elif not coverage.torn and sets.contains(coverage.key, asked):
-                rank = (max(coverage.version, coverage.gone.get(key, 0)), 0, 0)
-                if rank > best:
-                    best, answer = rank, Absent(coverage)
-        return answer or Unknown(self.missing(asked, identity))
+        return lookup.get(self._known(gvr), sets.one_key(gvr, namespace, name), (namespace, name), identity)
 
     def missing(self, asked: SetKey, identity: str) -> str:
         """Why nothing that is kept answers this, for a person."""
-        shelf = self._shelves.get(asked.gvr)
-        what = sets.describe(asked)
-        if shelf is None or not shelf.sets:
-            return f"nothing is kept of {what}"
-        containing = [one for one in shelf.sets.values() if sets.contains(one.key, asked)]
-        if any(one.torn and identity in one.callers for one in containing):
-            return f"what was kept of {what} is damaged"
-        if any(identity not in one.callers for one in containing):
-            return f"{what} is kept, but this caller was not seen to be allowed to read it"
-        return f"{what} is not within any set that is kept"
+        return lookup.missing(self._known(asked.gvr), asked, identity)
 
     def horizon(self, gvr: Gvr) -> int:
         """The highest version that was heard of a kind, 0 for none."""
@@ -302,7 +221,7 @@ class Store:
         self._by_id[number] = coverage
         shelf = self._shelf(coverage.key.gvr)
         shelf.sets[coverage.key] = coverage
-        self._learn(shelf, coverage, record.kind, record.list_kind, record.columns)
+        shelf.learn(coverage, record.kind, record.list_kind, record.columns)
 
     def restore(self, gvr: Gvr, key: Key, states: list[State]) -> None:
         """While loading, when all sets are there: an object in its states."""
@@ -330,8 +249,8 @@ class Store:
             shelf.place(coverage, member, None)
 
     def sweep(self, now: float, *, idle: float) -> list[SetKey]:
-        """Forget sets without a feed that nobody read for `idle` seconds; gives them. Call it only while lit."""
-        old = [one.key for one in self.coverages() if not one.fed and now - one.used > idle]
+        """Forget what nobody read for `idle` seconds, see `quota.stale`; gives it. Call it only while lit."""
+        old = [one.key for one in self.coverages() if quota.stale(one, now, idle)]
         for key in old:
             self.forget(key)
         return old
@@ -359,6 +278,10 @@ class Store:
 
     # ---- within ----
 
+    def _known(self, gvr: Gvr) -> Collection[Coverage]:
+        shelf = self._shelves.get(gvr)
+        return shelf.sets.values() if shelf else ()
+
     def _shelf(self, gvr: Gvr) -> Shelf:
         shelf = self._shelves.get(gvr)
         if shelf is None:
@@ -371,48 +294,19 @@ class Store:
         self._by_id[coverage.id] = self._shelf(key.gvr).sets[key] = coverage
         return coverage
 
-    def _learn(self, shelf: Shelf, coverage: Coverage, kind: str, list_kind: str, columns: bytes | None) -> None:
-        shelf.kind = kind or shelf.kind
-        if list_kind not in ("", "Table"):
-            shelf.list_kind = list_kind
-        coverage.kind, coverage.list_kind = shelf.kind, shelf.list_kind
-        coverage.columns = columns or coverage.columns
-
     def _replace(self, shelf: Shelf, coverage: Coverage, fresh: dict[Key, Obj], version: int) -> list[Change]:
-        members = coverage.members
-        lost = [members[key] for key in sorted(members.keys() - fresh.keys(), key=order)]
-        changed = []
-        for obj in fresh.values():
-            had = members.get(obj.key)
-            if had is None or had.version != obj.version or had.raw != obj.raw:
-                changed.append(obj)
-            elif obj.cells is not None and obj.cells != had.cells:
-                self._member(shelf, coverage, obj)
-        changed.sort(key=lambda obj: obj.version)
-        again = [
-            had for obj in changed if (had := members.get(obj.key)) is not None and uid_of(had.raw) != uid_of(obj.raw)
-        ]
-        changes = [Change("DELETED", obj, obj, version) for obj in (*lost, *again)]
+        found = differences(coverage.members, fresh)
+        changes = [Change("DELETED", obj, obj, version) for obj in (*found.lost, *found.again)]
         if changes:
             self._deleting(coverage, version)
-        for obj in lost:
-            self._leave(shelf, coverage, obj.key)
-        recreated = {obj.key for obj in again}
-        for obj in changed:
-            had = None if obj.key in recreated else members.get(obj.key)
-            held = self._member(shelf, coverage, obj)
+        for obj in found.lost:
+            shelf.leave(coverage, obj.key)
+        for obj, had in found.changed:
+            held = shelf.join(coverage, obj)
             changes.append(Change("ADDED" if had is None else "MODIFIED", held, had, obj.version))
+        for obj in found.dressed:
+            shelf.join(coverage, obj)
         return changes
-
-    def _member(self, shelf: Shelf, coverage: Coverage, obj: Obj) -> Obj:
-        held = shelf.place(coverage, obj.key, obj) or obj
-        coverage.put(held)
-        return held
-
-    def _leave(self, shelf: Shelf, coverage: Coverage, key: Key) -> None:
-        if key in coverage.members:
-            shelf.place(coverage, key, None)
-            coverage.drop(key)
 
     def _deleting(self, coverage: Coverage, version: int) -> None:
         """Write down that members go at `version`, before they do: if only this survives, nobody misses it."""
@@ -427,17 +321,6 @@ class Store:
             if coverage is not told_by and member is not None and max(member.version, coverage.version) <= version:
                 coverage.gone[key] = version
                 self._write_version(coverage)
-
-    def _dress(self, shelf: Shelf, coverage: Coverage, fresh: dict[Key, Obj], columns: bytes | None) -> None:
-        """Take over the columns, and the cells of those members whose states came in a Table."""
-        if columns is None:
-            return
-        self._learn(shelf, coverage, "", "", columns)
-        self._write(coverage)
-        for obj in fresh.values():
-            had = coverage.members.get(obj.key)
-            if had is not None and had.version == obj.version and obj.cells is not None and had.cells != obj.cells:
-                self._member(shelf, coverage, obj)
 
     def _set_back(self, shelf: Shelf, coverage: Coverage, version: int) -> None:
         """Forget what no longer ever happened: other sets from after the point that the cloud was set back to."""

@@ -18,6 +18,7 @@ from yurt_hub.domain.kept.objects import Obj
 
 class _Column(Struct):
     name: str = ""
+    format: str = ""
 
 
 class _Meta(Struct, frozen=True, gc=False):
@@ -30,26 +31,39 @@ class _Created(Struct, gc=False):
 
 _COLUMNS: Final = msgspec.json.Decoder(list[_Column])
 _CELLS: Final = msgspec.json.Decoder(list[Raw])
+_UNKNOWN: Final = b'"<unknown>"'
 _CREATED: Final = msgspec.json.Decoder(_Created)
 
 
+class _Layout(Struct, frozen=True):
+    age: int | None
+    name: int | None
+    width: int
+
+
 @lru_cache(maxsize=256)
-def age_column(columns: bytes) -> int | None:
-    """Where the age stands among the columns, if it does."""
-    return next((at for at, column in enumerate(_COLUMNS.decode(columns)) if column.name == "Age"), None)
+def _layout(columns: bytes) -> _Layout:
+    """Where the age and the name stand among the columns."""
+    found = _COLUMNS.decode(columns)
+    age = next((at for at, column in enumerate(found) if column.name == "Age"), None)
+    name = next((at for at, column in enumerate(found) if column.format == "name"), None)
+    return _Layout(age, name, len(found))
 
 
 def row(obj: Obj, columns: bytes, form: Form, now: float) -> bytes:
-    """One row; the object must have cells."""
-    cells = obj.cells or b"[]"
-    at = age_column(columns)
-    if at is not None:
-        parts = _CELLS.decode(cells)
+    """One row.
+
+    An object whose last state did not come in a Table has no cells: then its name and age are told, and all else is
+    `<unknown>`, as kubectl says of what it does not know.
+    """
+    layout = _layout(columns)
+    parts = [bytes(part) for part in _CELLS.decode(obj.cells)] if obj.cells is not None else [_UNKNOWN] * layout.width
+    if obj.cells is None and layout.name is not None:
+        parts[layout.name] = msgspec.json.encode(obj.key[1])
+    if layout.age is not None and layout.age < len(parts):
         created = _CREATED.decode(obj.raw).metadata.created
-        if created and at < len(parts):
-            texts = [bytes(part) for part in parts]
-            texts[at] = b'"' + ages.since(created, now).encode() + b'"'
-            cells = b"[" + b",".join(texts) + b"]"
+        if created:
+            parts[layout.age] = b'"' + ages.since(created, now).encode() + b'"'
     match form.include:
         case "Object":
             held = obj.raw
@@ -57,7 +71,7 @@ def row(obj: Obj, columns: bytes, form: Form, now: float) -> bytes:
             held = b"null"
         case _:
             held = partial.of_object(obj.raw, form.meta)
-    return b'{"cells":' + cells + b',"object":' + held + b"}"
+    return b'{"cells":[' + b",".join(parts) + b'],"object":' + held + b"}"
 
 
 def table(rows: Iterable[bytes], columns: bytes | None, form: Form, meta: bytes) -> bytes:
