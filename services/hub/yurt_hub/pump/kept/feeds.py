@@ -70,6 +70,11 @@ class Following:
             self.ready.set()
 
     @property
+    def live(self) -> bool:
+        """Tell whether the watch at the cloud runs: it was answered, though perhaps nothing has happened since."""
+        return self._upstream is not None and self._upstream.exchange.begun
+
+    @property
     def watches(self) -> int:
         """How many follow."""
         return len(self._watches)
@@ -363,7 +368,7 @@ class Feeds:
 
     def seen(self) -> list[tuple[SetKey, bool, int]]:
         """Sets with a feed, whether its watch runs, and how many follow."""
-        return [(key, f.feed.live, f.watches) for key, f in self._following.items()]
+        return [(key, f.live, f.watches) for key, f in self._following.items()]
 
     def close(self) -> None:
         """End all."""
