@@ -51,9 +51,30 @@ async def account(
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
     }
     await kube.create(f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
+    return Account(namespace, name, await token(kube, namespace, name))
+
+
+async def cluster_account(
+    kube: KubeClient, namespace: str, name: str, *, rules: Sequence[Mapping[str, Any]]
+) -> Account:
+    """Make a service account that may do what `rules` say everywhere, by the ClusterRole `NAMESPACE-NAME`."""
+    made = await account(kube, namespace, name, rules=())
+    await kube.create(f"{RBAC}/clusterroles", {"metadata": {"name": f"{namespace}-{name}"}, "rules": list(rules)})
+    binding = {
+        "metadata": {"name": f"{namespace}-{name}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": f"{namespace}-{name}"},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+    }
+    await kube.create(f"{RBAC}/clusterrolebindings", binding)
+    return made
+
+
+async def token(kube: KubeClient, namespace: str, name: str) -> str:
+    """Return a new token of a service account, good for a day."""
+    home = f"/api/v1/namespaces/{namespace}"
     asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}
     made = await kube.create(f"{home}/serviceaccounts/{name}/token", asked)
-    return Account(namespace, name, made["status"]["token"])
+    return str(made["status"]["token"])
 
 
 async def there(kube: KubeClient, path: str) -> dict[str, Any]:
