@@ -77,6 +77,7 @@ class Keeping:
             log=structlog.get_logger("feeds"),
             clock=clock,
             wall=time.time,
+            refused=lambda token: takes.token(token, 401, ""),
         )
         self.renewals = Renewals(self.beats, fetch=cloud.fetch, wall=time.time)
         self.prefetch = Prefetch(
@@ -89,6 +90,7 @@ class Keeping:
             reviews=self.reviews,
             verifier=self.verifier,
             tables=self.feeds.want_table,
+            know=self.feeds.know,
             spawn=tasks.spawn,
             log=_log,
             wall=time.time,

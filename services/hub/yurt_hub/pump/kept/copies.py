@@ -5,11 +5,13 @@ thread, and whoever needs its set waits for it.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from yurtcore.wire.gvr import Target
 
 from yurt_hub.domain.asked import Asked
+from yurt_hub.domain.callers import Identity
 from yurt_hub.domain.kept import sets
 from yurt_hub.domain.kept.collect import Collector
 from yurt_hub.domain.kept.objects import ListRead, Unreadable, read_list, read_object, read_table_object
@@ -22,12 +24,15 @@ from yurt_hub.domain.local.tokens import Verifier
 from yurt_hub.pump.cloud import Log, Spawn
 from yurt_hub.pump.exchange import Caller, Exchange
 from yurt_hub.pump.fetch import Answer, read_answer
+from yurt_hub.pump.kept.feeds import Credentials
 
 BIG = 256 * 1024
 """Bytes of an answer, as sent, above which it is read in a thread."""
 GOOD_FOR = 600.0
 """Seconds for which a token that the cloud took may follow feeds; the API server's own watches last as long."""
 TOKENS = 10_000
+WAITING = 128 * 1024 * 1024
+"""Bytes of answers of one set that may wait to be read."""
 
 Without = Callable[[Exchange, Caller], bool]
 
@@ -44,11 +49,13 @@ class Takes:
         reviews: Reviews,
         verifier: Verifier,
         tables: Callable[[SetKey], None],
+        know: Callable[[Credentials], None],
         spawn: Spawn,
         log: Log,
         wall: Callable[[], float],
     ) -> None:
         self._tables = tables
+        self._know = know
         self.store = store
         self.documents = documents
         self.beats = beats
@@ -59,20 +66,22 @@ class Takes:
         self._log = log
         self._pages = Collector()
         self._pending: dict[SetKey, asyncio.Event] = {}
+        self._waiting: dict[SetKey, deque[tuple[ReadCopy, bytes]]] = {}
         self._good: dict[str, float] = {}
 
-    def token(self, token: str, status: int) -> None:
-        """The cloud has judged a token."""
+    def token(self, token: str, status: int, name: str) -> None:
+        """The cloud has judged a token by its answer; `name` is the caller's as the hub calls it."""
         if not token:
             return
         if status == 401:
             self._good.pop(token, None)
             self.verifier.refused(token, self.wall())
-        elif status < 500:
+        elif 200 <= status < 300 or status in (403, 404):
             if len(self._good) >= TOKENS:
                 self._good.clear()
             self._good[token] = self.wall()
             self.verifier.accepted(token, self.wall())
+            self._know(Credentials(name, Identity.CALLER, (("Authorization", f"Bearer {token}"),)))
 
     def known_good(self, token: str) -> bool:
         """Tell whether the cloud took this token not long ago."""
@@ -92,24 +101,36 @@ class Takes:
         self._log.warning("answer.not_kept", what=what, why=str(err))
 
     def list(self, copy: "ReadCopy", raw: bytes) -> None:
-        """Take in a list, or a page of one."""
-        if len(raw) <= BIG:
+        """Take in a list, or a page of one; those of one set are read in the order in which they came."""
+        key = copy.asked.key
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            if sum(len(one) for _, one in waiting) + len(raw) <= WAITING:
+                waiting.append((copy, raw))
+            else:
+                self.unreadable(sets.describe(key), ValueError("too many lists of it wait to be read"))
+        elif len(raw) > BIG:
+            self._waiting[key] = deque([(copy, raw)])
+            self._pending[key] = asyncio.Event()
+            self._spawn("read list", self._in_a_thread(key))
+        else:
             try:
                 self._listed(copy, read_list(read_answer(raw).body))
             except ValueError as err:
-                self.unreadable(sets.describe(copy.asked.key), err)
-            return
-        event = self._pending.setdefault(copy.asked.key, asyncio.Event())
-        self._spawn("read list", self._in_a_thread(copy, raw, event))
+                self.unreadable(sets.describe(key), err)
 
-    async def _in_a_thread(self, copy: "ReadCopy", raw: bytes, event: asyncio.Event) -> None:
+    async def _in_a_thread(self, key: SetKey) -> None:
+        waiting = self._waiting[key]
         try:
-            self._listed(copy, await asyncio.to_thread(lambda: read_list(read_answer(raw).body)))
-        except ValueError as err:
-            self.unreadable(sets.describe(copy.asked.key), err)
+            while waiting:
+                copy, raw = waiting.popleft()
+                try:
+                    self._listed(copy, await asyncio.to_thread(_read_list, raw))
+                except ValueError as err:
+                    self.unreadable(sets.describe(key), err)
         finally:
-            self._pending.pop(copy.asked.key, None)
-            event.set()
+            del self._waiting[key]
+            self._pending.pop(key).set()
 
     def _listed(self, copy: "ReadCopy", read: ListRead) -> None:
         since = copy.permit.now if copy.asked.consistent else None
@@ -135,7 +156,7 @@ class ReadCopy:
     def whole(self, exchange: Exchange, status: int, raw: bytes) -> None:  # noqa: ARG002 - the port's signature
         """Keep what it says."""
         takes, key = self._takes, self.asked.key
-        takes.token(self._token, status)
+        takes.token(self._token, status, self.permit.identity)
         if status == 403:
             takes.store.refuse(key, self.permit.identity)
         elif self.asked.verb == "list":
@@ -232,3 +253,7 @@ class LeaseCopy:
     def missing(self, exchange: Exchange, client: Caller) -> bool:
         """Answer with the Lease as it is known."""
         return self._without(exchange, client)
+
+
+def _read_list(raw: bytes) -> ListRead:
+    return read_list(read_answer(raw).body)

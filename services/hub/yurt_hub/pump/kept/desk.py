@@ -4,6 +4,7 @@ Lit, reads of kept callers pass to the cloud and leave a copy; their watches are
 that can be answered here is. Rights: what a caller may read here is what the cloud let the same identity read.
 """
 
+import asyncio
 import functools
 import random
 from collections.abc import Callable
@@ -30,7 +31,7 @@ from yurt_hub.domain.local.tokens import Rejected, Unknowable, Verifier
 from yurt_hub.domain.local.writes import dark_write
 from yurt_hub.pump.cloud import Cloud
 from yurt_hub.pump.exchange import Caller, Exchange
-from yurt_hub.pump.kept.copies import DocumentCopy, LeaseCopy, ReadCopy, ReviewCopy, Takes
+from yurt_hub.pump.kept.copies import DocumentCopy, LeaseCopy, ReadCopy, ReviewCopy, Takes, Without
 from yurt_hub.pump.kept.feeds import Credentials, Feeds, Following
 from yurt_hub.pump.kept.local import Collector, send
 from yurt_hub.pump.kept.shared import READY_WITHIN, Shared
@@ -43,6 +44,8 @@ Counted = TypeVar("Counted")
 PATIENCE = {Link.UP: 4.5, Link.SHAKY: 2.0, Link.TRYING: 0.4, Link.DOWN: 0.0}
 """Seconds that a read waits for the cloud before it is answered from here, by what is known of the link."""
 
+RECENT = 3.0
+"""Seconds since the cloud's last byte for which a slow answer is waited for; probes ask for one every second."""
 AGENTS = 1000
 """User-Agents that are remembered."""
 
@@ -134,7 +137,8 @@ class Desk:
             return self._agent(request.user_agent) and self._lit_kept(exchange, _target(request.target))
         if b"reviews" in request.target:
             target = _target(request.target)
-            if is_review(route.verb, target) and (name := self._name(exchange)) is not None:
+            mine = not _impersonating(exchange)  # else the answer is about another than who asks
+            if mine and is_review(route.verb, target) and (name := self._name(exchange)) is not None:
                 Collector.collect(exchange, lambda e, body: self._ask_review(e, target, name, body))
                 return True
         return False
@@ -153,7 +157,8 @@ class Desk:
     def _lit_document(self, exchange: Exchange, target: Target) -> bool:
         if target.is_resource or not is_document(target.path):
             return False
-        self._copy(exchange, DocumentCopy(self._takes, target, lambda e, c: self._from_documents(e, c, target)))
+        instead = self._instead(lambda e, client, _: self._from_documents(e, client, target))
+        self._copy(exchange, DocumentCopy(self._takes, target, instead))
         return True
 
     def _agent(self, user_agent: bytes) -> bool:
@@ -239,8 +244,18 @@ class Desk:
     async def _whole(self, exchange: Exchange, whole: SetKey, name: str) -> Following | None:
         """The feed of a whole kind, ready and open to this caller; None: the usual road."""
         following = self._shared.following(whole)
-        ready = await following.wait_ready(min(READY_WITHIN, exchange.route.answer_within))
-        if not ready or not await self._shared.permitted(whole, name):
+        last = exchange.started + min(READY_WITHIN, exchange.route.answer_within)
+        while not following.ready.is_set():
+            now = self._clock()
+            if now >= last or (now >= exchange.started + self._patience() and not self._heard()):
+                return None
+            await following.wait_ready(0.1)
+        try:
+            async with asyncio.timeout(max(0.1, self._patience())):
+                permitted = await self._shared.permitted(whole, name)
+        except TimeoutError:
+            return None
+        if following.denied or not permitted:
             return None
         return following if self._readable(following, name) else None
 
@@ -260,8 +275,7 @@ class Desk:
             exchange.request = asking(request, accept=forms.ACCEPT_TABLE.encode(), target=whole)
         else:
             exchange.request = asking(request, accept=forms.ACCEPT_JSON.encode())
-        credentials = self._credentials(exchange, name)
-        permit = Permit(name, self._wall(), credentials.needed)
+        permit = Permit(name, self._wall(), self._needed(exchange))
         as_of = self._store.horizon(what.key.gvr)
         copy = ReadCopy(
             self._takes,
@@ -269,7 +283,7 @@ class Desk:
             permit,
             as_of,
             _token(exchange),
-            lambda e, client: self._from_store(e, client, target, what, name, form),
+            self._instead(lambda e, client, who: self._from_store(e, client, target, what, who, form)),
         )
         _count(self.counters.lit, (what.verb, "cloud"))
         self._copy(exchange, copy)
@@ -285,15 +299,21 @@ class Desk:
     def _patience(self) -> float:
         return max((PATIENCE[link.state] for link in self._links.view()), default=0.0)
 
+    def _heard(self) -> bool:
+        """Tell whether the cloud said anything lately."""
+        since = self._clock() - RECENT
+        return any(link.last_heard is not None and link.last_heard > since for link in self._links.view())
+
     def impatient(self, exchange: Exchange) -> None:
         """A read has waited long: answer it from here if the link is in doubt and it can be answered."""
         waits = self._clock() - exchange.started
-        if any(link.last_heard is not None and link.last_heard > exchange.started for link in self._links.view()):
-            exchange.patience = waits + PATIENCE[Link.UP]  # the cloud lives, and is slow
-            return
         patience = self._patience()
         if waits < patience:
             exchange.patience = patience
+            return
+        if self._heard():
+            exchange.patience = waits + 1.0  # the cloud lives, and is slow
+            self._cloud.suspect(exchange)
             return
         exchange.patience = float("inf")
         carrier, client = exchange.carrier, exchange.client
@@ -381,7 +401,8 @@ class Desk:
         return True
 
     def _ask_review(self, exchange: Exchange, target: Target, name: str, body: bytes) -> None:
-        copy = ReviewCopy(self._takes, target, name, body, lambda e, c: self._from_reviews(e, c, target, name, body))
+        instead = self._instead(lambda e, client, who: self._from_reviews(e, client, target, who, body))
+        copy = ReviewCopy(self._takes, target, name, body, instead)
         if exchange.client is not None:
             self._copy(exchange, copy)
 
@@ -432,7 +453,7 @@ class Desk:
 
     def _dark_name(self, exchange: Exchange) -> str | Local:
         """Who calls, as far as that can be told without the cloud; or the answer that ends it."""
-        if b"\r\nimpersonate-" in exchange.request.head.lower():
+        if _impersonating(exchange):
             return missing("the cloud cannot be reached, and it alone can let one caller act as another")
         if exchange.identity is Identity.NODE:
             return self._node
@@ -483,9 +504,21 @@ class Desk:
 
     def _review_in_the_dark(self, exchange: Exchange, target: Target, name: str, body: bytes) -> None:
         if exchange.client is not None:
-            self._from_reviews(exchange, exchange.client, target, name, body)
+            send(exchange, exchange.client, self._review(exchange, target, name, body))
 
     # -- answers from here; each says whether it gave one
+
+    def _instead(self, answer: Callable[[Exchange, Caller, str], bool]) -> Without:
+        """What to do when the cloud has no answer to a request: as in the dark, first find out who calls."""
+
+        def without(exchange: Exchange, client: Caller) -> bool:
+            name = self._dark_name(exchange)
+            if name is UNAUTHORIZED:
+                send(exchange, client, UNAUTHORIZED)
+                return True
+            return isinstance(name, str) and answer(exchange, client, name)
+
+        return without
 
     def _from_store(
         self, exchange: Exchange, client: Caller, target: Target, what: Asked, name: str, form: Form | None
@@ -519,9 +552,15 @@ class Desk:
         return True
 
     def _from_reviews(self, exchange: Exchange, client: Caller, target: Target, name: str, body: bytes) -> bool:
-        accept = (exchange.request.accept or b"").decode("latin-1")
-        send(exchange, client, self._reviews.answer(target, name, body, accept, self._wall()))
+        local = self._review(exchange, target, name, body)
+        if local.status != 201:
+            return False
+        send(exchange, client, local)
         return True
+
+    def _review(self, exchange: Exchange, target: Target, name: str, body: bytes) -> Local:
+        accept = (exchange.request.accept or b"").decode("latin-1")
+        return self._reviews.answer(target, name, body, accept, self._wall())
 
     def _count_watch(self, code: int) -> None:
         if self.lit():
@@ -539,3 +578,8 @@ def _token(exchange: Exchange) -> str:
     text = (exchange.request.authorization or b"").decode("latin-1")
     scheme, _, token = text.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _impersonating(exchange: Exchange) -> bool:
+    """Tell whether a caller wants to act as another."""
+    return b"\r\nimpersonate-" in exchange.request.head.lower()

@@ -31,6 +31,10 @@ MARK_EVERY = 50.0
 """Seconds between bookmarks to quiet clients; the API server takes about a minute."""
 BIG = 256 * 1024
 """Bytes above which a list is read in a thread."""
+BEGIN_WITHIN = 65.0
+"""Seconds for the first byte of a watch; the API server answers at once."""
+LATE = 15.0
+"""Seconds that a watch at the cloud may outlive its own end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Following:
         self._attempt = 0
         self._not_before = 0.0
         self._opened_at = 0.0
+        self._ends_at = 0.0
+        self._closed = False
         self._telling = False
         self.ready: asyncio.Event = asyncio.Event()
         coverage = self.feed.coverage
@@ -114,8 +120,15 @@ class Following:
     def ensure(self) -> None:
         """Have the watch at the cloud run, if it can."""
         feeds = self._feeds
-        if self._upstream is not None or self._listing or feeds.clock() < self._not_before or not feeds.lit():
+        if (
+            self._closed
+            or self._upstream is not None
+            or self._listing
+            or feeds.clock() < self._not_before
+            or not feeds.lit()
+        ):
             return
+        self.credentials = feeds.newest(self.credentials)
         version = self.feed.resume_version
         if version is None:
             self._listing = True
@@ -148,6 +161,7 @@ class Following:
         )
         self._upstream = watch
         self._opened_at = feeds.clock()
+        self._ends_at = self._opened_at + seconds + LATE
         feeds.cloud.open(watch.exchange)
 
     def _line(self, line: bytes) -> None:
@@ -200,9 +214,16 @@ class Following:
     def _refused(self, status: int) -> None:
         """The cloud refuses these credentials: what they follow ends, and asks for itself again."""
         feeds = self._feeds
+        newest = feeds.newest(self.credentials)
+        if newest != self.credentials:  # a token that was renewed meanwhile
+            self.credentials = newest
+            self._wait("refused, but there is a newer token")
+            return
         feeds.log.info("feed.refused", set=sets.describe(self.feed.key), by=self.credentials.name, status=status)
         if status == 403:
             feeds.store.refuse(self.feed.key, self.credentials.name)
+        else:
+            feeds.forget(self.credentials)
         self.denied = True
         self.ready.set()
         self._wait("refused")
@@ -210,13 +231,15 @@ class Following:
             watch.end()
         if self._watches:
             self._feeds.take_over(self, next(iter(self._watches)).identity)
+        else:
+            self.idle_since = float("-inf")
 
     async def _list(self) -> None:
         feeds = self._feeds
         try:
             since = feeds.wall()
             read = await self._pages()
-            if read is not None:
+            if read is not None and not self._closed:
                 permit = Permit(self.credentials.name, feeds.wall(), self.credentials.needed)
                 self.feed.listed(read, permit, since=since)
                 self._attempt = 0
@@ -276,10 +299,17 @@ class Following:
             for watch in list(self._watches):
                 watch.mark()
         self._tell()
+        upstream = self._upstream
+        if upstream is not None:
+            ends_at = self._ends_at if upstream.exchange.begun else self._opened_at + BEGIN_WITHIN
+            if now > ends_at:
+                self._stop()
+                self._wait("the watch did not answer, or did not end")
         self.ensure()
 
     def close(self) -> None:
         """Nobody follows any more, or the hub ends."""
+        self._closed = True
         self._stop()
         self.feed.close()
         for watch in list(self._watches):
@@ -304,7 +334,9 @@ class Feeds:
         log: Log,
         clock: Callable[[], float],
         wall: Callable[[], float],
+        refused: Callable[[str], None],
     ) -> None:
+        self._refused = refused
         self.store = store
         self.cloud = cloud
         self.lit = lit
@@ -317,10 +349,26 @@ class Feeds:
         self._marked = clock()
 
     def know(self, credentials: Credentials) -> None:
-        """Remember the newest credentials of an identity: a feed that asks with them goes on with these."""
+        """Remember the newest credentials of an identity: a feed that asks for it goes on with these.
+
+        Only such as the cloud has taken, or that were proven: anybody can write somebody's name into a token.
+        """
+        self._known.pop(credentials.name, None)
         self._known[credentials.name] = credentials
         if len(self._known) > 1000:
             self._known.pop(next(iter(self._known)))
+
+    def newest(self, credentials: Credentials) -> Credentials:
+        """The newest credentials of the same caller."""
+        found = self._known.get(credentials.name)
+        return credentials if found is None or credentials.identity is Identity.NODE else found
+
+    def forget(self, credentials: Credentials) -> None:
+        """The cloud takes them no longer."""
+        self._known.pop(credentials.name, None)
+        for name, value in credentials.headers:
+            if name == "Authorization":
+                self._refused(value.removeprefix("Bearer "))
 
     def take_over(self, following: Following, name: str) -> None:
         """Let a feed ask with another identity's rights."""
