@@ -5,7 +5,7 @@ import os
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from kit.kept import PODS, Client, Cloud, Key, Records, bookmark
+from kit.kept import PODS, Client, Cloud, Key, Records, bookmark, dump
 from yurt_hub.domain.kept import answers, sets
 from yurt_hub.domain.kept.feed import Feed, LogLimits
 from yurt_hub.domain.kept.forms import OBJECTS
@@ -132,7 +132,7 @@ class Hub(RuleBasedStateMachine):
         if pod is None:
             self.store.absent(PODS, key, self._permit(), as_of=as_of)
         else:
-            obj = read_object(_dump(pod), api_version="v1", kind="Pod")
+            obj = read_object(dump(pod), api_version="v1", kind="Pod")
             self.store.put_object(PODS, obj, self._permit(), as_of=as_of)
 
     @rule(number=st.integers(0, 6))
@@ -312,12 +312,6 @@ class Hub(RuleBasedStateMachine):
             assert feed.coverage is not None
             members = {key: obj.version for key, obj in feed.coverage.members.items()}
             assert members == self.cloud.at(feed.key, self.cloud.version)
-
-
-def _dump(pod: object) -> bytes:
-    import json
-
-    return json.dumps(pod, separators=(",", ":")).encode()
 
 
 def _content(store: Store) -> object:

@@ -89,12 +89,8 @@ def _texts(*paths: str) -> tuple[frozenset[str], _Values]:
     return frozenset(paths), lambda obj: {path: _at(obj, path) or "" for path in paths}
 
 
-def _number(path: str) -> tuple[frozenset[str], _Values]:
-    return frozenset({path}), lambda obj: {path: str(_at(obj, path) or 0)}
-
-
-def _renamed(**places: str) -> tuple[frozenset[str], _Values]:
-    return frozenset(places), lambda obj: {name: _at(obj, path) or "" for name, path in places.items()}
+def _number(name: str, path: str) -> tuple[frozenset[str], _Values]:
+    return frozenset({name}), lambda obj: {name: str(_at(obj, path) or 0)}
 
 
 _POD_TEXTS: Final = (
@@ -120,33 +116,16 @@ def _node(obj: Mapping[str, Any]) -> Mapping[str, str]:
     return {"spec.unschedulable": "true" if _at(obj, "spec.unschedulable") else "false"}
 
 
-_EVENT_PLACES: Final = {
-    "reason": "reason",
-    "type": "type",
-    "reportingComponent": "reportingComponent",
-    **{
-        f"involvedObject.{name}": f"involvedObject.{name}"
-        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-    },
-}
+_REFERENCE: Final = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_EVENT_TEXTS: Final = ("reason", "type", "reportingComponent", *(f"involvedObject.{name}" for name in _REFERENCE))
+_NEW_EVENT_TEXTS: Final = ("reason", "type", "reportingController", *(f"regarding.{name}" for name in _REFERENCE))
+"""Of `events.k8s.io`, whose selectable fields have names of their own."""
 
 
 def _event(obj: Mapping[str, Any]) -> Mapping[str, str]:
-    """Of core events, whose fields are selectable under their own names."""
-    found = {name: _at(obj, path) or "" for name, path in _EVENT_PLACES.items()}
+    found = {path: _at(obj, path) or "" for path in _EVENT_TEXTS}
     found["source"] = _at(obj, "source.component") or found["reportingComponent"]
     return found
-
-
-_NEW_EVENT_PLACES: Final = {
-    "reason": "reason",
-    "type": "type",
-    "reportingController": "reportingController",
-    **{
-        f"regarding.{name}": f"regarding.{name}"
-        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-    },
-}
 
 
 _COMMON: Final = frozenset({"metadata.name", "metadata.namespace"})
@@ -157,11 +136,11 @@ _FIELDS: Final[Mapping[tuple[str, str], tuple[frozenset[str], _Values]]] = {
     ("", "services"): _texts("spec.clusterIP", "spec.type"),
     ("", "secrets"): _texts("type"),
     ("", "namespaces"): _texts("status.phase"),
-    ("", "replicationcontrollers"): _number("status.replicas"),
-    ("", "events"): (frozenset({*_EVENT_PLACES, "source"}), _event),
-    ("events.k8s.io", "events"): _renamed(**_NEW_EVENT_PLACES),
-    ("apps", "replicasets"): _number("status.replicas"),
-    ("batch", "jobs"): _renamed(**{"status.successful": "status.succeeded"}),
+    ("", "replicationcontrollers"): _number("status.replicas", "status.replicas"),
+    ("", "events"): (frozenset({*_EVENT_TEXTS, "source"}), _event),
+    ("events.k8s.io", "events"): _texts(*_NEW_EVENT_TEXTS),
+    ("apps", "replicasets"): _number("status.replicas", "status.replicas"),
+    ("batch", "jobs"): _number("status.successful", "status.succeeded"),
     ("certificates.k8s.io", "certificatesigningrequests"): _texts("spec.signerName"),
     ("resource.k8s.io", "resourceslices"): _texts("spec.nodeName", "spec.driver"),
 }
