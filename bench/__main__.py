@@ -19,7 +19,7 @@ from typing import Any
 from yurtcore.errors import BadInput
 
 from bench import build, machine, nginx, report
-from bench.candidates import GO_H1, GO_H2, HUB, NGINX, Bench
+from bench.candidates import NAMES, NGINX, Bench
 from bench.cases import CASES, Case
 from bench.rounds import Pace, measure
 
@@ -82,9 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=Pace.seconds, help="measured time of a run")
     parser.add_argument("--repeats", type=int, default=Pace.repeats, help="of a run that others disturbed")
     parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="cases by the beginning of their names")
-    parser.add_argument(
-        "--candidates", nargs="+", default=[HUB, GO_H1, GO_H2, NGINX], choices=[HUB, GO_H1, GO_H2, NGINX]
-    )
+    parser.add_argument("--candidates", nargs="+", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--publish", action="store_true", help="put the tables into docs/benchmarks.md")
     return parser

@@ -14,8 +14,11 @@ from typing import Any
 from bench import machine, nginx
 from bench.process import Child, RunError, free_ports
 
-HUB, GO_H1, GO_H2, NGINX = "hub", "go-h1", "go-h2", "nginx"
-NAMES = {HUB: "yurt hub", GO_H1: "Go h1", GO_H2: "Go h2", NGINX: "nginx"}
+HUB, GO_H1, GO_H2, NGINX, FILES, RAW_FILES = "hub", "go-h1", "go-h2", "nginx", "go-files", "go-raw"
+NAMES = {
+    HUB: "yurt hub", GO_H1: "Go h1", GO_H2: "Go h2", NGINX: "nginx", FILES: "Go files", RAW_FILES: "Go raw files",
+}  # fmt: skip
+PEERS = tuple(name for name in NAMES if name != HUB)
 FIRST_ANSWER = 15.0
 DRAIN = 10.0
 
@@ -50,10 +53,14 @@ class Upstream:
         """Set the counters to zero."""
         self._call("POST", "/clear")
 
-    def settle(self) -> None:
-        """Wait until no watch of an earlier run is open any more."""
+    def go_dark(self) -> None:
+        """Refuse and reset everybody from here on."""
+        self._call("POST", "/dark")
+
+    def settle(self, shared: int = 0) -> None:
+        """Wait until no watch of an earlier run is open any more, but for `shared` that the candidate keeps."""
         end = time.monotonic() + DRAIN
-        while left := self.stats()["watches"]:
+        while (left := self.stats()["watches"]) > shared:
             if time.monotonic() > end:
                 raise RunError(f"{left} watches still open at the upstream {DRAIN:.0f} s after their callers left")
             time.sleep(0.02)
@@ -83,31 +90,50 @@ class Running:
 @contextmanager
 def running(bench: Bench, name: str, *, secure_upstream: bool, token: Path | None) -> Iterator[Running]:
     """Start upstream and candidate; raises RunError with the reason when it does not come up."""
+    folder = new_folder(bench, name)
+    with (
+        upstream(bench, folder) as cloud,
+        started(bench, name, folder, cloud, secure_upstream=secure_upstream, token=token) as candidate,
+    ):
+        yield candidate
+
+
+def new_folder(bench: Bench, name: str) -> Path:
+    """A folder for one start of one candidate: its logs, its state."""
     folder = bench.scratch / f"{name}-{time.monotonic_ns()}"
     folder.mkdir()
-    cloud = Child(
-        [str(bench.peer), "upstream", "-pki", str(bench.pki)],
-        core=bench.load_core,
-        log=folder / "upstream.log",
-        speaks=True,
-    )
-    with cloud:
-        upstream = Upstream(cloud)
-        port, secure_port, api_port = free_ports(3)
-        address = upstream.tls if secure_upstream else upstream.plain
-        command, environment = _command(
-            bench, name, folder=folder, upstream=address, secure_upstream=secure_upstream,
-            ports=(port, secure_port, api_port),
-        )  # fmt: skip
-        began = time.time_ns()
-        child = Child(command, core=bench.proxy_core, log=folder / "proxy.log", environment=environment)
-        with child:
-            plain, secure = f"127.0.0.1:{port}", f"127.0.0.1:{secure_port}"
-            answered = _first_answer(child, caller(bench, "first", plain, token), core=bench.load_core)
-            yield Running(name, child, upstream, plain, secure, (answered - began) / 1e6)
+    return folder
 
 
-def _first_answer(child: Child, command: list[str], *, core: int) -> int:
+@contextmanager
+def upstream(bench: Bench, folder: Path) -> Iterator[Upstream]:
+    """Start a stand-in for the API server."""
+    command = [str(bench.peer), "upstream", "-pki", str(bench.pki)]
+    with Child(command, core=bench.load_core, log=folder / "upstream.log", speaks=True) as child:
+        yield Upstream(child)
+
+
+@contextmanager
+def started(
+    bench: Bench, name: str, folder: Path, cloud: Upstream, *,
+    secure_upstream: bool, token: Path | None, first: Sequence[str] = (),
+) -> Iterator[Running]:  # fmt: skip
+    """Start a candidate with its state in `folder`; `first` are more words for the load that asks it first."""
+    port, secure_port, api_port = free_ports(3)
+    address = cloud.tls if secure_upstream else cloud.plain
+    command, environment = _command(
+        bench, name, folder=folder, upstream=address, secure_upstream=secure_upstream,
+        ports=(port, secure_port, api_port),
+    )  # fmt: skip
+    began = time.time_ns()
+    child = Child(command, core=bench.proxy_core, log=folder / "proxy.log", environment=environment)
+    with child:
+        plain, secure = f"127.0.0.1:{port}", f"127.0.0.1:{secure_port}"
+        answered = first_answer(child, [*caller(bench, "first", plain, token), *first], core=bench.load_core)
+        yield Running(name, child, cloud, plain, secure, (answered - began) / 1e6)
+
+
+def first_answer(child: Child, command: list[str], *, core: int) -> int:
     """Ask until the first right answer; returns its instant (wall clock, nanoseconds)."""
     with machine.on_core(core):
         asking = subprocess.Popen(
@@ -152,6 +178,12 @@ def _command(
             )
         )  # fmt: skip
         return [bench.nginx.path, "-p", str(folder), "-c", str(file)], bench.nginx.environment
+    if name in (FILES, RAW_FILES):
+        words = [
+            str(bench.peer), "files", "-pki", str(bench.pki), "-upstream", f"{scheme}://{upstream}",
+            "-listen", f"127.0.0.1:{port}", "-dir", str(folder / "cache"),
+        ]  # fmt: skip
+        return ([*words, "-raw"] if name == RAW_FILES else words), {}
     words = [
         str(bench.peer), "proxy", "-pki", str(bench.pki), "-upstream", f"{scheme}://{upstream}",
         "-listen", f"127.0.0.1:{port}", "-listen-tls", f"127.0.0.1:{secure_port}",

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.candidates import GO_H1, GO_H2, HUB, NGINX
+from bench.candidates import FILES, GO_H1, GO_H2, HUB, NAMES, NGINX, RAW_FILES
 from bench.figures import Budget
 
 THREE_KB = "/api/v1/nodes/n1"
 EVERYBODY = (HUB, GO_H1, GO_H2, NGINX)
-EVENTS, EVENT_BYTES = 800, 8192
+TEN_PODS = "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1"
+SERVICES = "/api/v1/services"
+BUSY = "/apis/discovery.k8s.io/v1/namespaces/busy/endpointslices"
+EVENTS = 800
+DARK = (HUB, FILES, RAW_FILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,13 @@ FIGURES: Mapping[str, Figure] = {
     "handshakes": Figure("handshakes", "{:.0f}"),
     "kilobytes": Figure("kB", "{:.1f}", compared=True),
     "seconds": Figure("s", "{:.2f}"),
+    "first_ms": Figure("first byte ms", "{:.2f}", compared=True),
+    "first_list_ms": Figure("CPU ms, new", "{:.1f}", compared=True),
+    "changed_list_ms": Figure("all changed", "{:.1f}", compared=True),
+    "same_list_ms": Figure("unchanged", "{:.1f}", compared=True),
+    "took_ms": Figure("client's ms", "{:.1f}"),
+    "cpu_share": Figure("CPU", "{:.1%}", compared=True),
+    "disk_mb_s": Figure("disk MB/s", "{:.2f}", compared=True),
     "refused": Figure("errors seen", "{:.0f}"),
 }
 
@@ -60,19 +71,24 @@ class Case:
     secure_upstream: bool = True
     secure_local: bool = False
     token: bool = True
+    kept: bool = False
+    """Asked as a kubelet: a hub keeps the answers. Otherwise as kubectl, whose answers are forwarded alone."""
+    dark: bool = False
+    """The list of 5,000 objects was kept, and the cloud has gone."""
 
 
+LIST_DARK = ("first_ms", "p50_ms", "mb_s", "cpu_ms", "system", "peak_mib")
 GET = ("rate", "p50_ms", "p99_ms", "cpu_us", "system", "busy", "peak_mib", "connections")
 LIST = ("mb_s", "mb_per_cpu_s", "cpu_ms", "system", "p50_ms", "busy", "peak_mib")
+KEEP = ("first_list_ms", "changed_list_ms", "same_list_ms", "took_ms", "rss_mib", "peak_mib")
 WATCH = ("cpu_s", "event_us", "system", "p50_ms", "p99_ms", "busy", "peak_mib", "connections")
 
 REWATCH = ("connections", "handshakes", "kilobytes", "cpu_ms", "seconds", "refused")
 
 
 def _times(point: int, figure: str, bound: float, peer: str, *, at_least: bool) -> Budget:
-    name = {GO_H1: "Go h1", GO_H2: "Go h2", NGINX: "nginx"}[peer]
     sign, what = (">=" if at_least else "<="), FIGURES[figure].heading
-    return Budget(str(point), figure, bound, at_least, f"{what} at {point} {sign} {bound} x {name}", peer)
+    return Budget(str(point), figure, bound, at_least, f"{what} at {point} {sign} {bound} x {NAMES[peer]}", peer)
 
 
 CASES: tuple[Case, ...] = (
@@ -91,6 +107,15 @@ CASES: tuple[Case, ...] = (
     Case(
         "get-tls-both", "2 KB GET, TLS on both sides", "get", (1, 16, 64), "connections", GET, secure_local=True,
         budgets=tuple(_times(point, "rate", 1.5, peer, at_least=True) for point in (16, 64) for peer in (GO_H1, GO_H2)),
+    ),
+    Case(
+        "get-tls-kept", "2 KB GET of a kubelet, whose answers are kept, TLS to the cloud", "get", (1, 16, 64),
+        "connections", GET, token=False, kept=True,
+        budgets=(
+            *(_times(16, "rate", 2.0, peer, at_least=True) for peer in (GO_H1, GO_H2)),
+            *(_times(64, "rate", 2.8, peer, at_least=True) for peer in (GO_H1, GO_H2)),
+            *(_times(point, "cpu_us", 1.3, NGINX, at_least=False) for point in (16, 64)),
+        ),
     ),
     Case(
         "get-3k", "3 KB GET (chunked by the API server), plain local side, TLS to the cloud", "get", (16, 64),
@@ -113,6 +138,14 @@ CASES: tuple[Case, ...] = (
         ),
     ),
     Case(
+        "watch-kept", "the same to kubelets' watches, which share one of the hub's own", "watch", (1, 10, 50),
+        "watchers", WATCH, token=False, kept=True, candidates=(*EVERYBODY, FILES),
+        budgets=(
+            Budget("50", "cpu_s", 0.6, at_least=False, says="CPU s at 50 <= 0.6"),
+            *(_times(50, "cpu_s", 0.6, peer, at_least=False) for peer in (GO_H1, GO_H2)),
+        ),
+    ),
+    Case(
         "rewatch", "watches opened again after all upstream connections were reset, as the node (bytes both ways)",
         "rewatch", (40,), "watches", REWATCH, token=False,
         budgets=(
@@ -128,5 +161,42 @@ CASES: tuple[Case, ...] = (
             "start_ms", "rss_mib", "pss_mib", "connections",
         ),
         budgets=(Budget("0", "rss_mib", 85, at_least=False, says="RSS <= 85 MiB (stretch: 60)"),),
+    ),
+    Case(
+        "memory", "1,000 slices of 50 endpoints kept, and so many watches of them", "memory", (50,), "watches",
+        ("rss_mib", "pss_mib", "peak_mib", "connections"), token=False, kept=True, candidates=(HUB, GO_H1, FILES),
+        budgets=(Budget("50", "rss_mib", 115, at_least=False, says="RSS <= 115 MiB (stretch: 80)"),),
+    ),
+    Case(
+        "list-kept", "10 MB list of 5,000 objects forwarded and kept: new, all objects changed, unchanged", "keep",
+        (0,), "", KEEP, token=False, kept=True, candidates=(HUB, GO_H1, FILES),
+        budgets=(Budget("0", "first_list_ms", 120, at_least=False, says="CPU of a new list <= 120 ms"),),
+    ),
+    Case(
+        "updates", "so many updates of 2 KB a second through one watch of 1,000 objects, kept", "updates", (1000,),
+        "updates/s", ("cpu_share", "disk_mb_s", "p50_ms", "p99_ms", "rss_mib"), token=False, kept=True, path=BUSY,
+        candidates=(HUB, GO_H1, FILES),
+    ),
+    Case(
+        "lease", "the node's Lease renewed, 100 times a second", "lease", (1,), "connection",
+        ("p50_ms", "p99_ms", "cpu_us"), token=False, kept=True,
+        budgets=(Budget("1", "p99_ms", 0.3, at_least=False, says="p99 < 0.3 ms"),),
+    ),
+    Case(
+        "list-dark", "list of 5,000 kept objects (10 MB) without the cloud", "list", (1,), "connection", LIST_DARK,
+        token=False, kept=True, dark=True, candidates=DARK,
+        budgets=(
+            Budget("1", "first_ms", 8, at_least=False, says="produced in <= 8 ms"),
+            Budget("1", "first_ms", 1 / 40, at_least=False, says="produced in <= 1/40 of Go files", peer=FILES),
+        ),
+    ),
+    Case(
+        "get-dark", "2 KB GET of a kept object without the cloud", "get", (1, 16), "connections",
+        ("rate", "p50_ms", "p99_ms", "cpu_us", "system", "busy"), token=False, kept=True, dark=True, candidates=DARK,
+    ),
+    Case(
+        "start-dark", "start without the cloud to the first right answer: 10 pods and 1,000 services were kept",
+        "start", (0,), "", ("start_ms", "rss_mib"), token=False, kept=True, candidates=(HUB, FILES),
+        budgets=(Budget("0", "start_ms", 1000, at_least=False, says="first answer < 1 s"),),
     ),
 )  # fmt: skip

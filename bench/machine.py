@@ -60,6 +60,12 @@ def memory(pid: int) -> Memory:
     )
 
 
+def written(pid: int) -> int:
+    """Bytes that a process has caused to be written to a disk (whole pages; nothing on a file system in memory)."""
+    line = next(ln for ln in _lines(f"/proc/{pid}/io") if ln.startswith("write_bytes:"))
+    return int(line.split()[1])
+
+
 def _kib(path: Path, key: str) -> float:
     for line in path.read_text().splitlines():
         if line.startswith(key):

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.candidates import GO_H1, GO_H2, HUB, NAMES, NGINX
+from bench.candidates import HUB, NAMES, PEERS
 from bench.cases import FIGURES, Case
 from bench.figures import Row, Rows, Verdict, judge, ratio
 
-PEERS = (GO_H1, GO_H2, NGINX)
 BEGIN, END = "<!-- results: written by `python -m bench --publish` -->\n", "<!-- end of results -->\n"
 
 

@@ -4,15 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"time"
 )
 
-// Paths that the stand-in answers; the load asks for the same ones.
+// Paths of single objects that the stand-in answers; the load asks for the same ones.
 const (
 	smallPath = "/api/v1/namespaces/default/pods/web-0"
 	threePath = "/api/v1/nodes/n1"
-	listPath  = "/api/v1/pods"
-	watchPath = "/apis/discovery.k8s.io/v1/endpointslices"
+	leasePath = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n1"
 )
 
 // smallPaths are the Pods of which the load asks one after the other.
@@ -53,38 +51,4 @@ func padded(head, tail string, size int, item func(int) string) []byte {
 	return out.Bytes()
 }
 
-// podList returns a PodList of count items of size bytes each.
-func podList(count, size int) []byte {
-	var out bytes.Buffer
-	out.WriteString(`{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"184500"},"items":[`)
-	for i := range count {
-		if i > 0 {
-			out.WriteByte(',')
-		}
-		out.Write(podOf(fmt.Sprintf("web-%d", i), size))
-	}
-	out.WriteString("]}\n")
-	return out.Bytes()
-}
-
-// eventOf returns one watch event of exactly size bytes. Its resourceVersion is the wall clock in
-// nanoseconds, by which the reader knows how long the event travelled.
-func eventOf(size int) []byte {
-	head := fmt.Sprintf(`{"type":"MODIFIED","object":{"kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1","metadata":{`+
-		`"resourceVersion":"%019d","name":"web-abcde","namespace":"default","labels":{"kubernetes.io/service-name":"web"}},`+
-		`"addressType":"IPv4","ports":[{"name":"http","port":8080,"protocol":"TCP"}],"endpoints":[`, time.Now().UnixNano())
-	return padded(head, "]}}\n", size, func(i int) string {
-		return fmt.Sprintf(`{"addresses":["10.0.%d.%d"],"conditions":{"ready":true,"serving":true,"terminating":false},`+
-			`"nodeName":"node-%03d","zone":"a","targetRef":{"kind":"Pod","name":"web-%03d"}}`, i/250, i%250, i, i)
-	})
-}
-
 const stampKey = `"resourceVersion":"`
-
-// stamped copies an event and writes the time of its sending into it.
-func stamped(event []byte) []byte {
-	out := bytes.Clone(event)
-	at := bytes.Index(out, []byte(stampKey)) + len(stampKey)
-	copy(out[at:at+19], fmt.Sprintf("%019d", time.Now().UnixNano()))
-	return out
-}

@@ -13,12 +13,16 @@ import (
 	"time"
 )
 
-const userAgent = "kubelet/v1.34.4 (linux/amd64) kubernetes/0123456789abcdef0123456789abcdef01234567"
+// By the User-Agent a hub decides whether answers are kept: a kubelet's are, kubectl's are forwarded alone.
+const (
+	keptAgent      = "kubelet/v1.34.4 (linux/amd64) kubernetes/0123456789abcdef0123456789abcdef01234567"
+	forwardedAgent = "kubectl/v1.34.4 (linux/amd64) kubernetes/0123456789abcdef0123456789abcdef01234567"
+)
 
 // caller is what all kinds of load share: where to, with which credential, whose CPU time to read.
 type caller struct {
 	address, path, pki, token string
-	tls                       bool
+	tls, kept                 bool
 	pids                      numbers
 }
 
@@ -28,11 +32,16 @@ func (c *caller) flags(set *flag.FlagSet, path string) {
 	set.StringVar(&c.pki, "pki", "", "folder of certificates")
 	set.StringVar(&c.token, "token-file", "", "file of the bearer token (none by default)")
 	set.BoolVar(&c.tls, "tls", false, "TLS to the proxy")
+	set.BoolVar(&c.kept, "kept", false, "ask as a kubelet, whose answers are kept")
 	set.Var(&c.pids, "pids", "processes whose CPU time is read")
 }
 
 func (c *caller) header() (http.Header, error) {
-	out := http.Header{"User-Agent": {userAgent}, "Accept": {"application/vnd.kubernetes.protobuf, */*"}}
+	agent := forwardedAgent
+	if c.kept {
+		agent = keptAgent
+	}
+	out := http.Header{"User-Agent": {agent}, "Accept": {"application/vnd.kubernetes.protobuf, */*"}}
 	if c.token != "" {
 		token, err := os.ReadFile(c.token)
 		if err != nil {
@@ -91,7 +100,8 @@ func (c *caller) client(buffer int) (*http.Client, error) {
 	}}, nil
 }
 
-func (c *caller) request(client *http.Client) (*http.Response, error) {
+// request asks for a path and returns when the head of the answer is there.
+func (c *caller) request(client *http.Client, path string) (*http.Response, error) {
 	scheme := "http"
 	if c.tls {
 		scheme = "https"
@@ -100,7 +110,7 @@ func (c *caller) request(client *http.Client) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	request, err := http.NewRequest(http.MethodGet, scheme+"://"+c.address+c.path, nil)
+	request, err := http.NewRequest(http.MethodGet, scheme+"://"+c.address+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -133,13 +143,15 @@ func (c *caller) dial(heads [][]byte, config *tls.Config) (*exchange, error) {
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
-	return &exchange{conn: conn, heads: heads, buffer: make([]byte, 64<<10)}, nil
+	return &exchange{conn: conn, heads: heads, buffer: make([]byte, 256<<10)}, nil
 }
 
 var (
 	okLine  = []byte("HTTP/1.1 200 ")
 	length  = []byte("\r\ncontent-length: ")
 	chunked = []byte("\r\ntransfer-encoding: chunked")
+
+	warningLine = []byte("\r\nwarning: 299 ")
 )
 
 func (e *exchange) do() (int, error) {

@@ -22,7 +22,9 @@ type outcome struct {
 	System   float64 `json:"system_s"`
 	P50      float64 `json:"p50_ms"`
 	P99      float64 `json:"p99_ms"`
-	Error    string  `json:"error,omitempty"`
+	// First is the median time until the first byte of an answer, where it was taken.
+	First float64 `json:"first_ms,omitempty"`
+	Error string  `json:"error,omitempty"`
 	// Connections that the upstream held while watches were open.
 	Connections int64 `json:"connections,omitempty"`
 }
@@ -30,12 +32,16 @@ type outcome struct {
 func (o *outcome) used(spent cpu) { o.CPU, o.User, o.System = spent.Total, spent.User, spent.System }
 
 func (o *outcome) latencies(all []time.Duration) {
+	o.P50, o.P99 = quantile(all, 0.5), quantile(all, 0.99)
+}
+
+// quantile sorts and gives milliseconds, 0 for nothing.
+func quantile(all []time.Duration, q float64) float64 {
 	if len(all) == 0 {
-		return
+		return 0
 	}
 	slices.Sort(all)
-	at := func(q float64) float64 { return float64(all[int(q*float64(len(all)-1))]) / 1e6 }
-	o.P50, o.P99 = at(0.5), at(0.99)
+	return float64(all[int(q*float64(len(all)-1))]) / 1e6
 }
 
 // getCommand keeps one small GET in flight on each of its connections.
@@ -123,20 +129,21 @@ func listCommand(args []string) error {
 	c.flags(flags, listPath)
 	conns := flags.Int("conns", 1, "connections")
 	length := flags.Float64("seconds", 2, "measured time, at least one whole list for each connection")
-	want := flags.Int64("want", 0, "bytes that each list must have (0: whatever)")
 	_ = flags.Parse(args)
 	client, err := c.client(1 << 20)
 	if err != nil {
 		return err
 	}
-	if _, err := readList(&c, client, make([]byte, 1<<20)); err != nil { // warm
+	want, _, err := readList(&c, client, make([]byte, 1<<20)) // warm
+	if err != nil {
 		return err
 	}
 	var (
-		out   outcome
-		mu    sync.Mutex
-		all   []time.Duration
-		group sync.WaitGroup
+		out    outcome
+		mu     sync.Mutex
+		all    []time.Duration
+		firsts []time.Duration
+		group  sync.WaitGroup
 	)
 	begin, before := time.Now(), cpuOf(c.pids)
 	for range *conns {
@@ -144,14 +151,15 @@ func listCommand(args []string) error {
 			buffer := make([]byte, 1<<20)
 			for {
 				start := time.Now()
-				n, err := readList(&c, client, buffer)
-				if err == nil && *want > 0 && n != *want {
-					err = fmt.Errorf("list of %d bytes instead of %d", n, *want)
+				n, first, err := readList(&c, client, buffer)
+				if err == nil && n != want {
+					err = fmt.Errorf("list of %d bytes instead of %d", n, want)
 				}
 				mu.Lock()
 				out.Bytes += n
 				out.Requests++
 				all = append(all, time.Since(start))
+				firsts = append(firsts, first)
 				if err != nil {
 					out.Errors++
 					out.Error = err.Error()
@@ -167,6 +175,7 @@ func listCommand(args []string) error {
 	out.Seconds = time.Since(begin).Seconds()
 	out.used(cpuOf(c.pids).since(before))
 	out.latencies(all)
+	out.First = quantile(firsts, 0.5)
 	return printJSON(out)
 }
 
@@ -176,6 +185,7 @@ func firstCommand(args []string) error {
 	flags := newFlags("first")
 	c.flags(flags, smallPath)
 	patience := flags.Float64("patience", 30, "seconds")
+	stored := flags.Bool("stored", false, "an answer is right only with the warning that it comes from a cache")
 	_ = flags.Parse(args)
 	heads, err := c.heads()
 	if err != nil {
@@ -190,7 +200,10 @@ func firstCommand(args []string) error {
 		exchange, err := c.dial(heads, config)
 		if err == nil {
 			_ = exchange.conn.SetDeadline(time.Now().Add(5 * time.Second))
-			_, err = exchange.do()
+			n, failed := exchange.do()
+			if err = failed; err == nil && *stored && indexFold(exchange.buffer[:n], warningLine) < 0 {
+				err = errors.New("it does not come from a cache")
+			}
 			_ = exchange.conn.Close()
 		}
 		if err == nil {
@@ -201,20 +214,23 @@ func firstCommand(args []string) error {
 	return fmt.Errorf("no answer: %w", problem)
 }
 
-func readList(c *caller, client *http.Client, buffer []byte) (int64, error) {
-	response, err := c.request(client)
+// readList reads one list and tells its bytes and the time until the head of the answer.
+func readList(c *caller, client *http.Client, buffer []byte) (int64, time.Duration, error) {
+	begin := time.Now()
+	response, err := c.request(client, c.path)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	first := time.Since(begin)
 	defer response.Body.Close()
 	for total := int64(0); ; {
 		n, err := response.Body.Read(buffer)
 		total += int64(n)
 		if errors.Is(err, io.EOF) {
-			return total, nil
+			return total, first, nil
 		}
 		if err != nil {
-			return total, err
+			return total, first, err
 		}
 	}
 }

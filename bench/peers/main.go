@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,16 +20,21 @@ var commands = map[string]func([]string) error{
 	"pki":      pkiCommand,
 	"upstream": upstreamCommand,
 	"proxy":    proxyCommand,
+	"files":    filesCommand,
 	"get":      getCommand,
 	"list":     listCommand,
+	"keep":     keepCommand,
 	"watch":    watchCommand,
 	"rewatch":  rewatchCommand,
+	"hold":     holdCommand,
+	"lease":    leaseCommand,
 	"first":    firstCommand,
 }
 
 func main() {
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "benchpeer pki|upstream|proxy|get|list|watch|rewatch|first [flags]")
+		names := slices.Sorted(maps.Keys(commands))
+		fmt.Fprintf(os.Stderr, "benchpeer %s [flags]\n", strings.Join(names, "|"))
 		os.Exit(2)
 	}
 	if err := commands[os.Args[1]](os.Args[2:]); err != nil {
@@ -89,6 +96,17 @@ func (n *numbers) Set(text string) error {
 		*n = append(*n, number)
 	}
 	return nil
+}
+
+// untilQuiet returns when processes have done next to nothing for a third of a second, or after ten.
+func untilQuiet(pids []int) {
+	last, since := cpuOf(pids), time.Now()
+	for end := since.Add(10 * time.Second); time.Now().Before(end) && time.Since(since) < 350*time.Millisecond; {
+		time.Sleep(50 * time.Millisecond)
+		if now := cpuOf(pids); now.since(last).Total > 0.002 {
+			last, since = now, time.Now()
+		}
+	}
 }
 
 func seconds(text float64) time.Duration { return time.Duration(text * float64(time.Second)) }

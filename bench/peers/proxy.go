@@ -27,18 +27,9 @@ func proxyCommand(args []string) error {
 	if err != nil {
 		return err
 	}
-	roots, err := rootsOf(*dir)
+	transport, err := cloudTransport(*dir, *http2)
 	if err != nil {
 		return err
-	}
-	transport := &http.Transport{
-		MaxIdleConnsPerHost: 256,
-		DisableCompression:  true, // the caller's Accept-Encoding travels on, as through any proxy
-		ForceAttemptHTTP2:   *http2,
-		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
-	}
-	if !*http2 {
-		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 	}
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.FlushInterval = -1
@@ -67,6 +58,24 @@ func proxyCommand(args []string) error {
 		failed <- nil
 	}()
 	return <-failed
+}
+
+// cloudTransport reaches the upstream with 256 idle connections, or by HTTP/2.
+func cloudTransport(dir string, http2 bool) (*http.Transport, error) {
+	roots, err := rootsOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		MaxIdleConnsPerHost: 256,
+		DisableCompression:  true, // the caller's Accept-Encoding travels on, as through any proxy
+		ForceAttemptHTTP2:   http2,
+		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
+	}
+	if !http2 {
+		transport.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	}
+	return transport, nil
 }
 
 func rootsOf(dir string) (*x509.CertPool, error) {

@@ -46,9 +46,15 @@ func upstreamCommand(args []string) error {
 			return err
 		}
 	}
+	s.listeners = listeners[:2]
 	failed := make(chan error, 4)
-	go func() { failed <- s.accept(listeners[0], true) }()
-	go func() { failed <- s.accept(listeners[1], false) }()
+	for i, listener := range s.listeners {
+		go func() {
+			if err := s.accept(listener, i == 0); !s.dark.Load() {
+				failed <- err
+			}
+		}()
+	}
 	go func() { failed <- s.server.Serve(s.handed) }()
 	go func() { failed <- http.Serve(listeners[2], s.controlRoutes()) }()
 	if err := printJSON(map[string]string{
@@ -79,20 +85,20 @@ type cloud struct {
 	server    *http.Server
 	handed    *handedOver
 	small     map[string][]byte // whole answers, head and body
-	list      []byte
+	sets      map[string]*set
 	tally     tally
 	mu        sync.Mutex
 	open      map[*counted]struct{}
-	watchers  map[chan []byte]struct{}
+	listeners []net.Listener // those that callers reach
+	dark      atomic.Bool
 }
 
 func newCloud(config *tls.Config) *cloud {
 	s := &cloud{
 		tlsConfig: config,
 		handed:    &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})},
-		list:      podList(5000, 2048),
+		sets:      newSets(),
 		open:      map[*counted]struct{}{},
-		watchers:  map[chan []byte]struct{}{},
 	}
 	routes := http.NewServeMux()
 	three := podOf("n1", 3072)
@@ -105,8 +111,10 @@ func newCloud(config *tls.Config) *cloud {
 		routes.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { answer(w, pod) })
 	}
 	routes.HandleFunc("GET "+threePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, three) })
-	routes.HandleFunc("GET "+listPath, s.answerList)
-	routes.HandleFunc("GET "+watchPath, s.answerWatch)
+	for _, path := range []string{listPath, servicePath, watchPath, busyPath, widePath, configPath} {
+		routes.HandleFunc("GET "+path, s.answerSet)
+	}
+	routes.HandleFunc(leasePath, answerLease)
 	routes.HandleFunc("POST /apis/authentication.k8s.io/v1/tokenreviews", answerReview)
 	for _, path := range []string{"/readyz", "/livez", "/healthz"} {
 		routes.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
@@ -156,17 +164,17 @@ func answer(w http.ResponseWriter, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// answerList sends the list as the API server does, without a length; with ?length=1 it names the length.
-func (s *cloud) answerList(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Query().Get("length") != "" {
-		w.Header().Set("Content-Length", strconv.Itoa(len(s.list)))
+// answerSet lists or watches. A selector of the API server's own is not evaluated: it names another set.
+func (s *cloud) answerSet(w http.ResponseWriter, r *http.Request) {
+	v := s.sets[r.URL.Path]
+	query := r.URL.Query()
+	if query.Get("fieldSelector") != "" && r.URL.Path == listPath {
+		v = s.sets[herePath]
 	}
-	apiHead(w)
-	const write = 64 << 10
-	for rest := s.list; len(rest) > 0; rest = rest[min(write, len(rest)):] {
-		if _, err := w.Write(rest[:min(write, len(rest))]); err != nil {
-			return
-		}
+	if query.Get("watch") != "" {
+		v.answerWatch(w, r)
+	} else {
+		v.answerList(w, r)
 	}
 }
 
@@ -176,51 +184,6 @@ func answerReview(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write([]byte(`{"kind":"TokenReview","apiVersion":"authentication.k8s.io/v1","status":{"authenticated":true,` +
 		`"user":{"username":"system:serviceaccount:default:bench","groups":["system:serviceaccounts","system:authenticated"]}}}`))
-}
-
-// answerWatch holds the request and passes on what the trigger sends, each event flushed by itself.
-func (s *cloud) answerWatch(w http.ResponseWriter, r *http.Request) {
-	events := make(chan []byte, 1024)
-	apiHead(w)
-	w.WriteHeader(http.StatusOK)
-	flusher, _ := w.(http.Flusher)
-	flusher.Flush()
-	s.mu.Lock()
-	s.watchers[events] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.watchers, events)
-		s.mu.Unlock()
-	}()
-	for {
-		select {
-		case event := <-events:
-			if _, err := w.Write(event); err != nil {
-				return
-			}
-			flusher.Flush()
-		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
-// send gives every open watch count events, rate per second.
-func (s *cloud) send(count int, rate float64, size int) {
-	plan, begin := eventOf(size), time.Now()
-	for i := range count {
-		time.Sleep(time.Until(begin.Add(seconds(float64(i) / rate))))
-		event := stamped(plan)
-		s.mu.Lock()
-		for watcher := range s.watchers {
-			select {
-			case watcher <- event:
-			case <-time.After(10 * time.Second): // a reader that stands still loses the event, and the run fails
-			}
-		}
-		s.mu.Unlock()
-	}
 }
 
 // cut clears the counters and resets every connection.
@@ -236,12 +199,26 @@ func (s *cloud) cut() {
 	}
 }
 
+// goDark refuses and resets everybody from here on; counters and triggers can still be reached.
+func (s *cloud) goDark() {
+	s.dark.Store(true)
+	for _, listener := range s.listeners {
+		_ = listener.Close()
+	}
+	s.cut()
+}
+
 func (s *cloud) controlRoutes() http.Handler {
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
 		s.mu.Lock()
-		open, watches := len(s.open), len(s.watchers)
+		open, watches := len(s.open), 0
 		s.mu.Unlock()
+		for path, v := range s.sets {
+			if path != configPath { // the hub follows it for itself
+				watches += v.open()
+			}
+		}
 		_ = json.NewEncoder(w).Encode(map[string]int64{
 			"connections": s.tally.Connections.Load(), "handshakes": s.tally.Handshakes.Load(), "http2": s.tally.HTTP2.Load(),
 			"requests": s.tally.Requests.Load(), "bytes_in": s.tally.BytesIn.Load(), "bytes_out": s.tally.BytesOut.Load(),
@@ -250,15 +227,18 @@ func (s *cloud) controlRoutes() http.Handler {
 	})
 	routes.HandleFunc("POST /clear", func(http.ResponseWriter, *http.Request) { s.tally.clear() })
 	routes.HandleFunc("POST /cut", func(http.ResponseWriter, *http.Request) { s.cut() })
+	routes.HandleFunc("POST /dark", func(http.ResponseWriter, *http.Request) { s.goDark() })
+	routes.HandleFunc("POST /touch", func(http.ResponseWriter, *http.Request) { s.sets[listPath].touch() })
 	routes.HandleFunc("POST /send", func(w http.ResponseWriter, r *http.Request) {
-		count, _ := strconv.Atoi(r.URL.Query().Get("events"))
-		rate, _ := strconv.ParseFloat(r.URL.Query().Get("rate"), 64)
-		size, _ := strconv.Atoi(r.URL.Query().Get("size"))
-		if count <= 0 || rate <= 0 || size <= 0 {
-			http.Error(w, "events, rate and size must be positive", http.StatusBadRequest)
+		query := r.URL.Query()
+		count, _ := strconv.Atoi(query.Get("events"))
+		rate, _ := strconv.ParseFloat(query.Get("rate"), 64)
+		v := s.sets[query.Get("path")]
+		if count <= 0 || rate <= 0 || v == nil {
+			http.Error(w, "events and rate must be positive, path that of a list", http.StatusBadRequest)
 			return
 		}
-		go s.send(count, rate, size)
+		go v.send(count, rate)
 	})
 	return routes
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -14,16 +15,17 @@ import (
 	"time"
 )
 
-const watchQuery = "?watch=true&allowWatchBookmarks=true&resourceVersion=184500&timeoutSeconds=527"
+const watchQuery = "?watch=true&allowWatchBookmarks=true&timeoutSeconds=527&resourceVersion="
 
 // watchCommand opens watches through the proxy, lets the upstream send its events to each and reads them all.
 func watchCommand(args []string) error {
 	var c caller
 	flags := newFlags("watch")
-	c.flags(flags, watchPath+watchQuery)
+	c.flags(flags, watchPath)
 	watchers := flags.Int("watchers", 1, "watches")
+	upstream := flags.Int("upstream", 0, "watches that the upstream then holds (0: as many)")
 	events := flags.Int("events", 800, "events for each")
-	size := flags.Int("size", 8192, "bytes of an event")
+	settle := flags.Bool("settle", false, "count the processor time until the processes under test are quiet again")
 	rate := flags.Float64("rate", 400, "events a second")
 	control := flags.String("control", "", "control address of the upstream")
 	_ = flags.Parse(args)
@@ -35,8 +37,14 @@ func watchCommand(args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := waitForWatches(*control, *watchers); err != nil {
+	if *upstream == 0 {
+		*upstream = *watchers
+	}
+	if err := waitForWatches(*control, *upstream); err != nil {
 		return err
+	}
+	if *settle {
+		untilQuiet(c.pids)
 	}
 	var (
 		out   outcome
@@ -64,11 +72,14 @@ func watchCommand(args []string) error {
 			}
 		})
 	}
-	if err := post(*control, fmt.Sprintf("/send?events=%d&rate=%g&size=%d", *events, *rate, *size)); err != nil {
+	if err := post(*control, fmt.Sprintf("/send?events=%d&rate=%g&path=%s", *events, *rate, c.path)); err != nil {
 		return err
 	}
 	group.Wait()
 	out.Seconds = time.Since(begin).Seconds()
+	if *settle {
+		untilQuiet(c.pids)
+	}
 	out.used(cpuOf(c.pids).since(before))
 	out.Requests = int64(len(all))
 	out.latencies(all)
@@ -80,15 +91,39 @@ func watchCommand(args []string) error {
 	return printJSON(out)
 }
 
+// openAll lists once, as every client of the Kubernetes API does, and watches from there.
 func openAll(c *caller, client *http.Client, count int) ([]*http.Response, error) {
+	version, err := listed(c, client)
+	if err != nil {
+		return nil, err
+	}
 	bodies := make([]*http.Response, count)
 	errs := make([]error, count)
 	var group sync.WaitGroup
 	for i := range count {
-		group.Go(func() { bodies[i], errs[i] = c.request(client) })
+		group.Go(func() { bodies[i], errs[i] = c.request(client, c.path+watchQuery+version) })
 	}
 	group.Wait()
 	return bodies, firstOf(errs)
+}
+
+// listed reads a list to its end and returns its version.
+func listed(c *caller, client *http.Client) (string, error) {
+	response, err := c.request(client, c.path)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return "", err
+	}
+	_, rest, found := bytes.Cut(body[:min(300, len(body))], []byte(stampKey))
+	version, _, closed := bytes.Cut(rest, []byte(`"`))
+	if !found || !closed {
+		return "", fmt.Errorf("a list without a version: %.60q", body)
+	}
+	return string(version), nil
 }
 
 // firstOf tells one error for all.
@@ -103,11 +138,14 @@ func firstOf(errs []error) error {
 func readEvents(response *http.Response, count int) ([]time.Duration, int64, error) {
 	lines := bufio.NewReaderSize(response.Body, 64<<10)
 	latencies, total := make([]time.Duration, 0, count), int64(0)
-	for range count {
+	for len(latencies) < count {
 		line, err := lines.ReadSlice('\n')
 		total += int64(len(line))
 		if err != nil {
 			return latencies, total, fmt.Errorf("after %d events: %w", len(latencies), err)
+		}
+		if bytes.HasPrefix(line, bookmark) {
+			continue
 		}
 		at := bytes.Index(line[:min(300, len(line))], []byte(stampKey))
 		if at < 0 {
@@ -122,12 +160,14 @@ func readEvents(response *http.Response, count int) ([]time.Duration, int64, err
 	return latencies, total, nil
 }
 
+var bookmark = []byte(`{"type":"BOOKMARK"`)
+
 // rewatchCommand holds watches, has the upstream's connections reset, opens the watches again as soon as they
 // end and tells what that cost at the upstream.
 func rewatchCommand(args []string) error {
 	var c caller
 	flags := newFlags("rewatch")
-	c.flags(flags, watchPath+watchQuery)
+	c.flags(flags, watchPath)
 	watchers := flags.Int("watchers", 40, "watches")
 	control := flags.String("control", "", "control address of the upstream")
 	_ = flags.Parse(args)
@@ -189,7 +229,7 @@ func again(c *caller, client *http.Client, response *http.Response, refused *ato
 	_ = response.Body.Close()
 	var problem error
 	for attempt := range 60 {
-		next, err := c.request(client)
+		next, err := c.request(client, c.path+watchQuery+"0")
 		if err == nil {
 			return next, nil
 		}
