@@ -1,11 +1,9 @@
 """The disk log without its thread: every turn is taken by the test, so that a run is the same each time."""
 
 import random
-from collections.abc import Iterable
 
 from kit.crash import Confirmed, Image, MemoryFolder, Told
 from yurt_hub.adapters.disk.opening import Report, opened
-from yurt_hub.adapters.disk.owner import Owner
 from yurt_hub.adapters.disk.pending import Pending
 from yurt_hub.adapters.disk.sealing import Sealer
 from yurt_hub.adapters.disk.segment import Bounds
@@ -22,7 +20,7 @@ SMALL = Bounds(quota=128 * 1024, compact_above=400, group=200)
 class Driven:
     """A log on a recording disk. `states` is what the owner's state was after each word; numbers begin at `first`."""
 
-    def __init__(self, disk: MemoryFolder, *, bounds: Bounds = SMALL, held: int = 1 << 30) -> None:
+    def __init__(self, disk: MemoryFolder, *, bounds: Bounds = SMALL) -> None:
         self.disk = disk
         self.bounds = bounds
         seed = repr(sorted(disk.files.items()))
@@ -30,27 +28,20 @@ class Driven:
         start = opened(disk, sealer, bounds=bounds)
         self.report: Report = start.report
         self.loaded: State = dict(start.values)
-        self.secrets: set[str] = set()
         self.now = 0.0
         self.states: list[State] = [dict(self.loaded)]
-        self.pending = Pending(within=3600, bound=held, clock=lambda: self.now)
+        self.pending = Pending(within=3600, clock=lambda: self.now)
         self.writer = Writer(
             disk,
             start.segment,
             self.pending,
             sealer=sealer,
             bounds=bounds,
-            owner=Owner(self._snapshot, lambda function: function()),
             clock=lambda: self.now,
         )
 
-    def _snapshot(self) -> Iterable[tuple[str, bytes, bool]]:
-        return [(key, value, key in self.secrets) for key, value in self.states[-1].items()]
-
     def put(self, key: str, value: bytes, *, secret: bool = False) -> None:
-        state = {**self.states[-1], key: value}
-        (self.secrets.add if secret else self.secrets.discard)(key)
-        self._tell(state)
+        self._tell({**self.states[-1], key: value})
         self.pending.set(key, (value, secret))
 
     def drop(self, key: str) -> None:

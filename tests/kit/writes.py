@@ -25,25 +25,20 @@ def main() -> None:
     if len(sys.argv) > 2:
         limit = int(sys.argv[2])
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    state: dict[str, tuple[bytes, bool]] = {}
     log = DiskLog.open(
         folder,
         sealer=Sealer(bytes(32)),
         quota_bytes=16 * 1024 * 1024,
         batch_within=0.001,
-        snapshot=lambda: [(key, *told) for key, told in state.items()],
         tuning=Tuning(compact_above=20_000, group=2_000),
     )
-    for key, stored in log.load():
-        state[key] = (stored, key.endswith("7"))
-    number = int(state.get("count", (b"0", False))[0])
+    number = int(dict(log.load()).get("count", b"0"))
     while True:
         number += 1
         key = f"pods/{number % KEYS}"
         with log.together():
-            for name, told in ((key, (value(number), key.endswith("7"))), ("count", (b"%d" % number, False))):
-                state[name] = told
-                log.put(name, told[0], secret=told[1])
+            log.put(key, value(number), secret=key.endswith("7"))
+            log.put("count", b"%d" % number)
         if number % 13 == 0:
             try:
                 log.flush().result(30)

@@ -103,7 +103,21 @@ def life_with_a_failing_switch(disk: MemoryFolder) -> Driven:
     return log
 
 
-LIVES = [small_life, life_with_compaction, life_without_room, life_with_a_failing_switch]
+def life_that_is_emptied(disk: MemoryFolder) -> Driven:
+    """All is dropped and the log compacted to nothing, then written again."""
+    log = Driven(disk)
+    log.put("pods/a", b"x" * 500)
+    assert log.flush()
+    log.drop("pods/a")
+    assert log.flush()
+    while log.writer.counts.compactions == 0:
+        log.step()
+    log.put("pods/b", b"1")
+    assert log.flush()
+    return log
+
+
+LIVES = [small_life, life_that_is_emptied, life_with_compaction, life_without_room, life_with_a_failing_switch]
 
 
 def permitted(crash: Crash, states: list[State]) -> bool:
@@ -157,6 +171,62 @@ def test_this_suite_finds_a_sync_that_does_nothing(life: Callable[[MemoryFolder]
     """A file system whose sync (of content, or of names) says it worked and did nothing makes the suite fail."""
     log = life(MemoryFolder(broken=frozenset({broken})))
     assert not all(permitted(crash, log.states) for crash in crashes(log.disk))
+
+
+def test_a_batch_that_did_not_fit_leaves_no_byte_behind() -> None:
+    """A full disk gets back what the failed write took; the log is as long as before."""
+    log = Driven(MemoryFolder())
+    log.put("pods/a", b"1")
+    assert log.flush()
+    before = log.disk.used()
+    log.disk.room = before + 500
+    log.put("pods/b", b"x" * 1000)
+    assert not log.flush()
+    assert log.writer.counts.full
+    assert log.disk.used() == before
+
+
+def test_a_place_that_cannot_be_read_back_is_given_up_after_a_minute() -> None:
+    """A new log is needed and a page of the old one is gone: its key is lost until it is put again, the rest is not."""
+    log = Driven(MemoryFolder())
+    log.put("pods/a", b"a" * 5000)
+    log.put("pods/b", b"b" * 5000)
+    log.put("pods/c", b"c" * 5000)
+    assert log.flush()
+    log.disk.faults["sync"] = 5
+    log.put("pods/d", b"d")
+    assert not log.flush()
+    log.disk.faults.clear()
+    at = bytes(log.disk.contents[log.disk.inodes["objects.log"]]).index(b"bbbb")
+    log.disk.unreadable = ((at, at + 1),)
+    for log.now in (1.0, 10.0, 59.0):
+        assert not log.flush()
+    log.now = 60.0
+    assert log.flush()
+    assert log.writer.counts.lost == 1
+    log.disk.unreadable = ()
+    found, report = read({name: bytes(log.disk.contents[inode]) for name, inode in log.disk.inodes.items()})
+    assert found == {"pods/a": b"a" * 5000, "pods/c": b"c" * 5000, "pods/d": b"d"}
+    assert report.damaged == 0
+    log.put("pods/b", b"again")
+    assert log.flush()
+
+
+def test_what_waits_for_a_disk_is_no_more_than_the_owner_keeps() -> None:
+    """Ten thousand keys come and go while the disk is full: only what is kept waits, and drops of what the disk has."""
+    log = Driven(MemoryFolder())
+    log.put("pods/old", b"1")
+    assert log.flush()
+    log.disk.faults["write"] = 28
+    for number in range(10_000):
+        log.put(f"pods/{number % 1000}/{number}", b"x")
+        log.drop(f"pods/{(number - 3) % 1000}/{number - 3}")
+        if number % 500 == 0:
+            assert not log.flush()
+            log.pending.flush()
+    log.drop("pods/old")
+    assert not log.flush()
+    assert len(log.pending) == 4
 
 
 def test_a_rename_that_is_not_there_yet_keeps_the_old_log() -> None:

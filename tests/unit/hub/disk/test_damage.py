@@ -111,6 +111,37 @@ def test_any_number_of_bad_places_never_yields_a_wrong_value(places: list[tuple[
 _LARGE = written(batches=30, size=100)
 
 
+def test_a_bad_place_longer_than_the_log_can_name_leaves_nothing_older_to_believe() -> None:
+    """Which keys stood there nobody knows, so each older value may be wrong: none is served, and that is said."""
+    whole, states = written(batches=60, size=2000)
+    truth = states[-1]
+    for at in range(HEADER, len(whole) - 5 * NEAR, 50_021):
+        rotten = whole[:at] + b"\0" * (4 * NEAR) + whole[at + 4 * NEAR :]
+        found, report = read({LOG: rotten})
+        assert found.items() <= truth.items(), at
+        assert "always/first" not in found
+        assert found, "what was written later is served"
+        assert any("nothing older" in damage.what for damage in report.damages)
+
+
+def test_rot_before_a_torn_end_costs_neither_more_than_it_must() -> None:
+    """The commit of a batch is damaged and the next batch torn: the first one counts, the second does not."""
+    log = Driven(MemoryFolder())
+    log.put("pods/a", b"1")
+    assert log.flush()
+    log.put("pods/a", b"2")
+    assert log.flush()
+    end = log.writer.segment.end if log.writer.segment else 0
+    log.put("pods/b", b"torn" * 9)
+    assert log.flush()
+    rotten = bytearray(log.disk.contents[log.disk.inodes[LOG]])
+    rotten[end - 1] ^= 1
+    rotten[rotten.index(b"torntorn")] ^= 1
+    found, report = read({LOG: bytes(rotten)})
+    assert found == {"pods/a": b"2"}
+    assert (report.damaged, report.damages[0].what) == (1, "commit")
+
+
 def test_places_that_the_disk_cannot_read_are_damage_like_any_other() -> None:
     """EIO for some pages: what stands elsewhere is served."""
     whole, states = written(batches=12, size=900)
@@ -146,20 +177,20 @@ def test_a_log_of_an_unknown_format_is_refused_and_left_alone() -> None:
 
 def test_records_inside_a_value_are_never_read_as_records() -> None:
     """A value that holds a piece of this very log, and stands behind damage, stays a value."""
-    log = Driven(MemoryFolder())
+    log = Driven(MemoryFolder(), bounds=Bounds(64 << 20, 64 << 20, 1 << 20))
     log.put("pods/a", b"old" * 10)
     assert log.flush()
     piece = bytes(log.disk.contents[log.disk.inodes[LOG]])
     log.put("pods/evil", piece * 2)
     log.put("pods/b", b"b")
+    log.put("pods/a", b"new")
     assert log.flush()
-    log.drop("pods/a")
     log.close()
     whole = bytes(log.disk.contents[log.disk.inodes[LOG]])
     at = whole.index(b"pods/evil")
     for start in range(at - HEAD.size, at + 9):
         found, _ = read({LOG: whole[:start] + bytes([whole[start] ^ 0x55]) + whole[start + 1 :]})
-        assert found == {"pods/b": b"b"}
+        assert found == {"pods/a": b"new", "pods/b": b"b"}
 
 
 @pytest.mark.parametrize("key", [bytes(32), b"x" * 32])

@@ -23,16 +23,14 @@ class Life(RuleBasedStateMachine):
 
     @initialize(
         quota=st.sampled_from([64, 96, 1024]),
-        held=st.sampled_from([3000, 9000, 1 << 30]),
         compact_above=st.sampled_from([1000, 3000, 1 << 30]),
     )
-    def begin(self, quota: int, held: int, compact_above: int) -> None:
+    def begin(self, quota: int, compact_above: int) -> None:
         self.bounds = Bounds(quota=quota * 1024, compact_above=compact_above, group=2500)
-        self.held = held
-        self.log = Driven(MemoryFolder(), bounds=self.bounds, held=held)
+        self.log = Driven(MemoryFolder(), bounds=self.bounds)
 
     def reopen(self, files: dict[str, bytes]) -> None:
-        self.log = Driven(MemoryFolder(files), bounds=self.bounds, held=self.held)
+        self.log = Driven(MemoryFolder(files), bounds=self.bounds)
 
     @rule(words=WORDS)
     def tell(self, words: list[tuple[str, bytes | None, bool]]) -> None:

@@ -6,7 +6,6 @@ everything else is not: a log that is opened shows a state that the owner had, a
 confirmed, less what is damaged and named in `report`.
 """
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ from yurtcore.errors import BadInput
 
 from yurt_hub.adapters.disk.folder import DiskFolder, Folder
 from yurt_hub.adapters.disk.opening import Opened, Report, opened
-from yurt_hub.adapters.disk.owner import Owner, Snapshot
 from yurt_hub.adapters.disk.pending import Flushed, Pending
 from yurt_hub.adapters.disk.records import MOST_KEY
 from yurt_hub.adapters.disk.sealing import Sealer
@@ -38,8 +36,6 @@ _log = structlog.get_logger("disk")
 class Tuning:
     """Sizes in bytes that need no change on a node."""
 
-    held: int = 64 * 1024 * 1024
-    """Values that wait in memory while the disk is full or away; beyond, a snapshot replaces them."""
     compact_above: int = 4 * 1024 * 1024
     """Dead bytes below which a log is not compacted for their sake."""
     group: int = 1024 * 1024
@@ -59,13 +55,15 @@ class Stats:
     written: int
     compactions: int
     rewrites: int
-    """Whole logs written from a snapshot, after trouble."""
+    """Whole logs written after trouble."""
     queue: int
     """Keys that wait for the disk."""
     queue_bytes: int
     sync_age: float | None
     """Since the last sync; None before the first."""
     errors: int
+    lost: int
+    """Values that could not be read back when a new log was needed: not on the disk until they are put again."""
     refused: int
     """Values that are too big for the quota and were not kept."""
     full: bool
@@ -99,17 +97,13 @@ class DiskLog:
         sealer: Sealer,
         quota_bytes: int,
         batch_within: float = 0.2,
-        snapshot: Snapshot | None = None,
-        on_owner: Callable[[Callable[[], None]], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         tuning: "Tuning | None" = None,
     ) -> "DiskLog":
         """Claim the folder (mode 0700), read and repair what is there; blocks for the disk.
 
         `quota_bytes` bounds what the folder takes, also while a log is compacted, so live data may have a little less
-        than half of it. `snapshot` tells everything that should be on the disk (key, value, secret); it is called
-        through `on_owner`, which runs a function in the thread that puts and drops (default: the running loop, if there
-        is one), and only after the disk was full or failed. Without it such a log stays stopped until opened again.
+        than half of it. `batch_within` is how long a change may wait for others, in seconds; `clock` is monotonic.
 
         Raises BadInput if the folder can't be used, another process has it, or a newer program wrote the log. A disk
         that can be read but not written, or is full, is no error: see `stats().stopped`.
@@ -126,9 +120,8 @@ class DiskLog:
         except BaseException:
             held.close()
             raise
-        pending = Pending(within=batch_within, bound=tuning.held, clock=clock)
-        owner = Owner(snapshot, on_owner or _caller())
-        writer = Writer(held, start.segment, pending, sealer=sealer, bounds=bounds, owner=owner, clock=clock)
+        pending = Pending(within=batch_within, clock=clock)
+        writer = Writer(held, start.segment, pending, sealer=sealer, bounds=bounds, clock=clock)
         start.report.tell(_log)
         return cls(held, start, pending, writer, bounds)
 
@@ -194,6 +187,7 @@ class DiskLog:
             queue_bytes=self._pending.bytes,
             sync_age=None if synced is None else self._writer.clock() - synced,
             errors=counts.errors,
+            lost=counts.lost,
             refused=self._refused,
             full=counts.full,
             stopped=counts.stopped,
@@ -208,10 +202,3 @@ class DiskLog:
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._writer.run, name="disk", daemon=True)
         self._thread.start()
-
-
-def _caller() -> Callable[[Callable[[], None]], object]:
-    try:
-        return asyncio.get_running_loop().call_soon_threadsafe
-    except RuntimeError:
-        return lambda function: function()

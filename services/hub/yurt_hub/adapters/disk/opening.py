@@ -13,7 +13,7 @@ from yurtcore.errors import BadInput
 
 from yurt_hub.adapters.disk.folder import File, Folder
 from yurt_hub.adapters.disk.records import HEADER, Ident, Kind, UnknownVersionError
-from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, compaction, rewritten
+from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, begun, compaction
 from yurt_hub.adapters.disk.scan import Damage, Found, scan, text
 from yurt_hub.adapters.disk.sealing import Sealer
 from yurt_hub.adapters.disk.segment import LOG, NEXT, Bounds, Segment
@@ -140,7 +140,7 @@ def _repaired(
 ) -> Segment | None:
     made: list[Segment] = []
     if file is None or found.ident is None:
-        _try(report, lambda: made.append(rewritten(folder, (), sealer, number=0, bounds=bounds)))
+        _try(report, lambda: made.append(begun(folder, sealer, bounds=bounds)))
         if file is not None:
             file.close()
         return made[0] if made else None

@@ -1,8 +1,12 @@
 """What was put and dropped but is not on the disk yet: the last word about each key, handed over in whole batches.
 
-The owner (the event loop) calls `put`, `drop`, `flush`; none of them waits for the disk. The writer's thread calls
-`due`, `give_back`, `resync`. A batch is what stood here at one moment, so a log only ever shows states that the owner
-really had. What the owner does inside `with pending.lock` is in one batch.
+The owner (the event loop) calls `set` and `flush`; neither waits for the disk. The writer's thread calls `due` and
+`give_back`. A batch is what stood here at one moment, so a log only ever shows states that the owner really had. What
+the owner does inside `with pending.lock` is in one batch.
+
+While the disk is full or away this grows to the last word about every key, and no further. Values are the owner's own
+bytes, not copies, and the writer throws out drops of what the disk never had: what waits is bounded by what the owner
+keeps.
 """
 
 import asyncio
@@ -38,12 +42,10 @@ class Due:
 
 
 class Pending:
-    """See the module. `bound` is the most bytes of values that are held back while the disk is away."""
+    """See the module. `within` is how long a word may wait for others, in seconds."""
 
-    def __init__(self, *, within: float, bound: int, clock: Callable[[], float]) -> None:
+    def __init__(self, *, within: float, clock: Callable[[], float]) -> None:
         self.lock = threading.Condition(threading.RLock())
-        self.behind = False
-        """The bound was passed: what stood here is forgotten, and the disk must be told everything again."""
         self._entries: dict[str, Value | None] = {}
         self._bytes = 0
         self._first = 0.0
@@ -51,7 +53,6 @@ class Pending:
         self._closing = False
         self._asleep = False
         self._within = within
-        self._bound = bound
         self._clock = clock
 
     def __len__(self) -> int:
@@ -62,24 +63,15 @@ class Pending:
         """Bytes of values held."""
         return self._bytes
 
-    @property
-    def closing(self) -> bool:
-        """Whether the owner wants no more."""
-        return self._closing
-
     def set(self, key: str, value: Value | None) -> None:
         """Note the last word about a key; None drops it."""
         with self.lock:
-            if self.behind:
-                return
             entries = self._entries
             if not entries:
                 self._first = self._clock()
             old = entries.get(key)
             entries[key] = value
             self._bytes += (0 if value is None else len(value[0])) - (0 if old is None else len(old[0]))
-            if self._bytes > self._bound:
-                self._forget()
             if self._asleep:
                 self._asleep = False
                 self.lock.notify()
@@ -130,24 +122,8 @@ class Pending:
     def give_back(self, entries: dict[str, Value | None]) -> None:
         """Take a batch back that could not be written; newer words win."""
         with self.lock:
-            if self.behind:
-                return
             if not self._entries:
                 self._first = self._clock()
             entries.update(self._entries)
             self._entries = entries
             self._bytes = sum(len(value[0]) for value in entries.values() if value is not None)
-            if self._bytes > self._bound:
-                self._forget()
-
-    def forget(self) -> None:
-        """Hold nothing any more and remember that: all will be told again."""
-        with self.lock:
-            self._forget()
-
-    def told_again(self) -> None:
-        """Begin anew; the caller holds the lock and takes a snapshot of everything before letting go."""
-        self._entries, self._bytes, self.behind = {}, 0, False
-
-    def _forget(self) -> None:
-        self._entries, self._bytes, self.behind = {}, 0, True

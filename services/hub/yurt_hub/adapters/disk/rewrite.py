@@ -1,6 +1,6 @@
 """A new log beside the old one: written whole, synced, and given the old one's name in one step.
 
-Three reasons: too much of the old log is dead, it is damaged, or it can't be trusted after a failed sync. A crash
+Three reasons: too much of the old log is dead, it is damaged, or its end can't be trusted after a failed sync. A crash
 leaves the old log or the new one, never parts of both: until the rename nothing reads the new file, and after it
 nothing of the old one has a name. What is left of an unfinished one is removed at the next start.
 """
@@ -8,9 +8,9 @@ nothing of the old one has a name. What is left of an unfinished one is removed 
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 
+from yurt_hub.adapters.disk.cursor import KINDS
 from yurt_hub.adapters.disk.folder import File, Folder
 from yurt_hub.adapters.disk.records import CRC, HEAD, Encoder, Kind, head_sum
-from yurt_hub.adapters.disk.scan import KINDS
 from yurt_hub.adapters.disk.sealing import Sealer
 from yurt_hub.adapters.disk.segment import (
     LOG,
@@ -58,14 +58,20 @@ class _Target:
 
 
 def compaction(
-    folder: Folder, old: Segment, sealer: Sealer, *, bounds: Bounds, batch: Batch | None = None
+    folder: Folder,
+    old: Segment,
+    sealer: Sealer,
+    *,
+    bounds: Bounds,
+    batch: Batch | None = None,
+    lost: list[str] | None = None,
 ) -> Generator[None, None, Segment]:
     """Copy what is live into a new log and switch to it; `batch` is taken in on the way.
 
     Without a batch it pauses between groups, and the old log may be appended to meanwhile; what was is copied without a
     pause, so that no rate of appending keeps it from its end. Returns the new segment, which is on the disk. Raises
     OSError, Rotten, TooBig (for `bounds.file`); the old log is then as good as before, or `unsure` if the switch itself
-    failed.
+    failed. With a list for the `lost`, what can't be read is left out and its keys are named there.
     """
     file, encoder = fresh(folder, old.number, sealer.chance)
     target = _Target(file, encoder, bound=bounds.file)
@@ -76,7 +82,7 @@ def compaction(
             groups = [*_groups(old, since=copied, without=batch or {}, most=bounds.group)]
             copied = old.end
             for group in groups:
-                target.write(_read(old, group))
+                target.write(_read(old, group, lost))
                 if pausing and group is not groups[-1]:
                     yield
         gone = [key for key in target.index if key not in old.index]
@@ -91,22 +97,12 @@ def compaction(
     return Segment(file, encoder, target.index)
 
 
-def rewritten(
-    folder: Folder, items: Iterable[tuple[str, bytes, bool]], sealer: Sealer, *, number: int, bounds: Bounds
-) -> Segment:
-    """A new log with just these items, on the disk; raises OSError, TooBig."""
-    file, encoder = fresh(folder, number, sealer.chance)
+def begun(folder: Folder, sealer: Sealer, *, bounds: Bounds, batch: Batch | None = None) -> Segment:
+    """A first log with just this batch, on the disk; raises OSError, TooBig."""
+    file, encoder = fresh(folder, 0, sealer.chance)
     target = _Target(file, encoder, bound=bounds.file)
     try:
-        group: dict[str, Value | None] = {}
-        size = 0
-        for key, value, secret in items:
-            group[key] = (value, secret)
-            size += len(value)
-            if size >= bounds.group:
-                target.write(sealed(group, sealer))
-                group, size = {}, 0
-        target.write(sealed(group, sealer))
+        target.write(sealed(_puts(batch), sealer))
         _switch(folder, target)
     except BaseException:
         discard(folder, file)
@@ -141,22 +137,34 @@ def _groups(old: Segment, *, since: int, without: Batch, most: int) -> Iterator[
         yield group
 
 
-def _read(old: Segment, group: Iterable[tuple[int, str]]) -> Iterator[tuple[Kind, str, bytes]]:
-    """The records at these places, checked; sealed values stay as they are."""
+def _read(old: Segment, group: Iterable[tuple[int, str]], lost: list[str] | None) -> Iterator[tuple[Kind, str, bytes]]:
+    """The records at these places; sealed values stay as they are."""
     for where, key in group:
-        at, length = at_of(where), length_of(where)
+        try:
+            kind, value = _checked(old, where, as_bytes(key))
+        except Rotten:
+            if lost is None:
+                raise
+            lost.append(key)
+        else:
+            yield kind, key, value
+
+
+def _checked(old: Segment, where: int, name: bytes) -> tuple[Kind, bytes]:
+    at, length = at_of(where), length_of(where)
+    try:
         data = old.file.read(at, length)
-        name = as_bytes(key)
-        value_at = HEAD.size + len(name)
-        if len(data) != length or data[HEAD.size : value_at] != name:
-            raise Rotten
-        _, kind, _, _, head_crc = HEAD.unpack_from(data)
-        value = data[value_at : -CRC.size]
-        (crc,) = CRC.unpack_from(data, length - CRC.size)
-        head = data[: HEAD.size - CRC.size]
-        if head_sum(old.ident, at, head, name) != head_crc or zlib.crc32(value, head_crc) != crc:
-            raise Rotten
-        yield KINDS[kind], key, value
+    except OSError as err:
+        raise Rotten(f"bytes {at} to {at + length} can't be read: {err.strerror or err}") from err
+    value_at = HEAD.size + len(name)
+    if len(data) != length or data[HEAD.size : value_at] != name:
+        raise Rotten(f"the record at {at} is gone")
+    _, kind, _, _, head_crc = HEAD.unpack_from(data)
+    value = data[value_at : -CRC.size]
+    (crc,) = CRC.unpack_from(data, length - CRC.size)
+    if head_sum(old.ident, at, data[: HEAD.size - CRC.size], name) != head_crc or zlib.crc32(value, head_crc) != crc:
+        raise Rotten(f"the record at {at} is damaged")
+    return KINDS[kind], value
 
 
 def _puts(batch: Batch | None) -> dict[str, Value | None]:

@@ -11,24 +11,14 @@ The rules, each pinned by the crash and bit-flip suites:
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple
 
 from yurt_hub.adapters.disk import records
-from yurt_hub.adapters.disk.records import EXTRA, HEAD, HEADER, Commit, Ident, Kind, Tile
+from yurt_hub.adapters.disk.cursor import Cursor, Gap, Readable, Record, read
+from yurt_hub.adapters.disk.records import HEADER, Commit, Ident, Kind, Tile
 
-CHUNK: Final = 1024 * 1024
-"""Bytes read at once."""
-_PAGE: Final = 4096
 MOST_NAMED: Final = 1000
 """Most places that a report lists; more are counted."""
-
-
-class Readable(Protocol):
-    """What can be read by position."""
-
-    def read(self, at: int, size: int) -> bytes:
-        """Up to `size` bytes; fewer only at the end."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +31,7 @@ class Damage:
     keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(NamedTuple):
     """The last word about a key: where it stands and what it says (`value` as in the file, sealed or not)."""
 
     at: int
@@ -84,19 +73,6 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
-    at: int
-    length: int
-    kind: Kind
-    key: bytes
-    value: bytes | None  # None: the value is damaged
-
-    @property
-    def end(self) -> int:
-        return self.at + self.length
-
-
-@dataclass(frozen=True, slots=True)
 class _Lost:
     """A record that can't be read, known from a commit by its key's checksum, or by its whole head."""
 
@@ -114,7 +90,7 @@ class _Doubt:
     length: int
 
 
-_Step = _Record | _Lost | _Doubt
+_Step = Record | _Lost | _Doubt
 
 
 def scan(file: Readable, size: int) -> Found:
@@ -126,7 +102,7 @@ def scan(file: Readable, size: int) -> Found:
     if ident is None:
         found.end = 0
         return found
-    _Reading(found).run(_Cursor(file, size, ident))
+    _Reading(found).run(Cursor(file, size, ident))
     return found
 
 
@@ -136,14 +112,14 @@ class _Reading:
     def __init__(self, found: Found) -> None:
         self._found = found
         self._staged: list[_Step] = []
-        self._bad: list[tuple[int, int]] = []
+        self._bad: list[Gap] = []
         self._last: tuple[list[_Step], int, int] | None = None  # the steps of the last batch, its start, its end
         self._near: tuple[Tile, ...] = ()
 
-    def run(self, cursor: "_Cursor") -> None:
+    def run(self, cursor: "Cursor") -> None:
         """Read to the end of the file."""
         for item in cursor.items():
-            if isinstance(item, tuple):
+            if isinstance(item, Gap):
                 self._bad.append(item)
             elif item.kind is not Kind.COMMIT:
                 self._staged.append(item)
@@ -152,26 +128,26 @@ class _Reading:
             elif self._last is None or commit.start >= self._last[2]:
                 self._commit(item, commit)
             else:
-                self._bad.append((item.at, item.end))  # of a torn batch that another was written over
+                self._bad.append(Gap(item.at, item.at + item.length))  # of a torn batch that another was written over
         if self._last is not None:
             steps, start, _ = self._last
-            if all(isinstance(step, _Record) and step.value is not None for step in steps if step.at >= start):
+            if all(isinstance(step, Record) and step.value is not None for step in steps if step.at >= start):
                 self._settle()
             else:
                 self._apply([step for step in steps if step.at < start])
                 self._found.end = start
 
-    def _commit(self, item: _Record, commit: Commit) -> None:
+    def _commit(self, item: Record, commit: Commit) -> None:
         self._settle()
         steps: list[_Step] = [*self._staged, *self._losses(item, commit)]
         if self._bad:
             steps.sort(key=lambda step: step.at)
-        self._last = (steps, commit.start, item.end)
+        self._last = (steps, commit.start, item.at + item.length)
         self._near = records.near(commit.tiles, Tile(item.at, item.length, 0))
         self._found.number = commit.number + 1
         self._staged, self._bad = [], []
 
-    def _losses(self, item: _Record, commit: Commit) -> Iterator[_Step]:
+    def _losses(self, item: Record, commit: Commit) -> Iterator[_Step]:
         whole = {record.at for record in self._staged}
         for begin, end in self._bad:
             since = commit.since(item.at)
@@ -196,15 +172,14 @@ class _Reading:
         found = self._found
         for step in steps:
             match step:
-                case _Record(value=None):
-                    self._lose(_Lost(step.at, step.length, zlib.crc32(step.key), step.key))
-                case _Record(kind=Kind.DROP):
+                case Record(at, length, kind, key, value):
+                    if value is None:
+                        self._lose(_Lost(at, length, zlib.crc32(key), key))
+                        continue
                     found.records += 1
-                    found.latest.pop(step.key, None)
-                case _Record(value=bytes(value)):
-                    found.records += 1
-                    found.latest.pop(step.key, None)  # so that the order is that of the last writes
-                    found.latest[step.key] = Latest(step.at, step.length, step.kind, value)
+                    found.latest.pop(key, None)  # so that the order is that of the last writes
+                    if kind is not Kind.DROP:
+                        found.latest[key] = Latest(at, length, kind, value)
                 case _Lost():
                     self._lose(step)
                 case _Doubt():
@@ -225,98 +200,6 @@ class _Reading:
         for key in keys:
             latest.pop(key, None)
         self._found.name(Damage(lost.at, lost.length, "record", tuple(map(text, keys))))
-
-
-class _Cursor:
-    """Walks over a file in chunks; finds the next record behind a bad stretch."""
-
-    def __init__(self, file: Readable, size: int, ident: Ident) -> None:
-        self._file = file
-        self._size = size
-        self._ident = ident
-        self._data = b""
-        self._base = 0
-
-    def items(self) -> Iterator[_Record | tuple[int, int]]:
-        """Every record in order, and (begin, end) of every bad stretch that another record follows."""
-        at = HEADER
-        while at < self._size:
-            record = self._record(at)
-            if record is None:
-                begin, record = at, self._next(at + 1)
-                if record is None:
-                    return
-                yield begin, record.at
-            yield record
-            at = record.end
-
-    def _have(self, at: int, size: int) -> int:
-        """Make `size` bytes from `at` on available; where they begin in the buffer, -1 if the file is too short."""
-        offset = at - self._base
-        if offset >= 0 and offset + size <= len(self._data):
-            return offset
-        if at + size > self._size:
-            return -1
-        kept = self._data[offset:] if 0 <= offset < len(self._data) else b""
-        self._data = kept + read(self._file, at + len(kept), max(size, CHUNK) - len(kept))
-        self._base = at
-        return 0 if len(self._data) >= size else -1
-
-    def _record(self, at: int) -> _Record | None:
-        """The record at this position, None if there is no whole head."""
-        offset = self._have(at, HEAD.size)
-        if offset < 0:
-            return None
-        mark, kind, key_size, value_size, head_crc = HEAD.unpack_from(self._data, offset)
-        length = EXTRA + key_size + value_size
-        if mark != self._ident.mark or not 1 <= kind <= len(Kind) or key_size > records.MOST_KEY:
-            return None
-        offset = self._have(at, length)
-        if offset < 0:
-            return None
-        data = self._data
-        key_at = offset + HEAD.size
-        value_at = key_at + key_size
-        key = data[key_at:value_at]
-        if records.head_sum(self._ident, at, data[offset : key_at - records.CRC.size], key) != head_crc:
-            return None
-        value = data[value_at : value_at + value_size]
-        (crc,) = records.CRC.unpack_from(data, value_at + value_size)
-        whole = zlib.crc32(value, head_crc) == crc
-        return _Record(at, length, KINDS[kind], key, value if whole else None)
-
-    def _next(self, at: int) -> _Record | None:
-        """The first record at or behind a position."""
-        mark = self._ident.mark
-        while (offset := self._have(at, len(mark))) >= 0:
-            where = self._data.find(mark, offset)
-            if where < 0:
-                at = self._base + len(self._data) - len(mark) + 1
-                continue
-            at = self._base + where
-            record = self._record(at)
-            if record is not None:
-                return record
-            at += 1
-        return None
-
-
-KINDS: Final[dict[int, Kind]] = {int(kind): kind for kind in Kind}
-
-
-def read(file: Readable, at: int, size: int) -> bytes:
-    """Read; pages that the disk can't give come as zeros, which no checksum lets pass."""
-    try:
-        return file.read(at, size)
-    except OSError:
-        return b"".join(_page(file, page, min(_PAGE, at + size - page)) for page in range(at, at + size, _PAGE))
-
-
-def _page(file: Readable, at: int, size: int) -> bytes:
-    try:
-        return file.read(at, size)
-    except OSError:
-        return bytes(size)
 
 
 def text(key: bytes) -> str:

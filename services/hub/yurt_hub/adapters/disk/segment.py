@@ -2,7 +2,7 @@
 
 A batch is written, synced, and only then part of the index. After a failure the file is cut back to the last whole
 batch; if that fails too, or the failed call was a sync (after which nobody knows what the disk holds), the segment is
-`unsure` and is not written again: the writer makes a new one from what memory holds.
+`unsure` and is not written again: the writer makes a new one from what was confirmed and what waits.
 """
 
 import contextlib

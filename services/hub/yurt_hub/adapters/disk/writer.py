@@ -1,8 +1,8 @@
 """The thread between memory and disk: batches, compaction, and what happens when the disk is full or away.
 
 A failure costs one log line and a flag; the log stays as it was, what is not written waits in memory, and the next
-attempt comes by itself (or with a flush). If the file can't be trusted after a failure, or more piled up than memory
-may hold, the first attempt that succeeds writes a whole new log from the owner's snapshot.
+attempt comes by itself (or with a flush). If the file can't be trusted after a failure, the first attempt that succeeds
+writes a whole new log: what was confirmed, read back and checked, and what waits.
 """
 
 import contextlib
@@ -17,17 +17,18 @@ from yurtcore.errors import Retry
 from yurtcore.flow.backoff import backoff
 
 from yurt_hub.adapters.disk.folder import Folder
-from yurt_hub.adapters.disk.owner import Owner
 from yurt_hub.adapters.disk.pending import Due, Pending
-from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, compaction, rewritten
-from yurt_hub.adapters.disk.sealing import SEALED, Sealer
-from yurt_hub.adapters.disk.segment import Batch, Bounds, Segment, as_bytes, cost
+from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, begun, compaction
+from yurt_hub.adapters.disk.sealing import Sealer
+from yurt_hub.adapters.disk.segment import Batch, Bounds, Segment
 
 RETRY_BASE: Final = 1.0
 RETRY_CAP: Final = 30.0
 """Seconds between attempts while the disk is full or away."""
 COMPACT_AGAIN: Final = 60.0
 """Seconds between attempts to compact when one failed: the log works without."""
+PATIENCE: Final = 60.0
+"""Seconds of attempts to read the log back before what can't be read is given up."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _log = structlog.get_logger("disk")
@@ -42,6 +43,7 @@ class Counts:
     compactions: int = 0
     rewrites: int = 0
     errors: int = 0
+    lost: int = 0
     synced_at: float | None = None
     full: bool = False
     stopped: str = ""
@@ -61,7 +63,6 @@ class Writer:
         *,
         sealer: Sealer,
         bounds: Bounds,
-        owner: Owner,
         clock: Callable[[], float],
     ) -> None:
         self.segment = segment
@@ -70,7 +71,6 @@ class Writer:
         self._pending = pending
         self._sealer = sealer
         self._bounds = bounds
-        self._owner = owner
         self.clock = clock
         self._compaction: Generator[None, None, Segment] | None = None
         self._attempts = 0
@@ -81,7 +81,7 @@ class Writer:
     @property
     def astray(self) -> bool:
         """Whether only a whole new log helps."""
-        return self._pending.behind or self.segment is None or self.segment.unsure
+        return self.segment is None or self.segment.unsure
 
     def run(self) -> None:
         """Work until the owner closes; never raises."""
@@ -92,11 +92,11 @@ class Writer:
         """Wait for something to do and do it; False when that was the last."""
         due = self._pending.due(not_before=self._not_before, idle=self.idle())
         if due is None:
-            self._guarded(self._tell_all if self.astray else self._compact_on)
+            self._guarded(functools.partial(self._anew, {}) if self.astray else self._compact_on)
             return True
         failed = self._guarded(functools.partial(self._write, due))
         if failed:
-            self._pending.give_back(due.entries)
+            self._pending.give_back({key: it for key, it in due.entries.items() if it is not None or self._knows(key)})
         for flushed in due.waiting:
             if failed:
                 flushed.set_exception(Retry(f"the store on disk can't be written now: {failed}"))
@@ -120,22 +120,22 @@ class Writer:
             return self._failed(err.strerror or str(err), full=err.errno in _FULL)
         except Retry as err:
             return self._failed(err.why, full=False)
-        except Exception as err:  # noqa: BLE001 (a mistake of ours or of the snapshot's must not end persistence for good)
+        except Exception as err:  # noqa: BLE001 (a mistake of ours must not end persistence for good)
             _log.exception("disk.mistake")
             self._distrust()
             return self._failed(repr(err), full=False)
         return ""
 
     def _write(self, due: Due) -> None:
-        if self.astray and due.closing:
-            raise Retry("closing while the disk is away")
-        if self.astray:
-            self._tell_all()
+        if self.segment is None or self.segment.unsure:
+            self._anew(due.entries)
         elif due.entries:
-            self._append(due.entries)
+            self._append(self.segment, due.entries)
 
-    def _append(self, batch: Batch) -> None:
-        segment = self._trusted()
+    def _knows(self, key: str) -> bool:
+        return self.segment is not None and key in self.segment.index
+
+    def _append(self, segment: Segment, batch: Batch) -> None:
         self._admit(segment.after(batch))
         if segment.end + segment.most(batch) <= self._bounds.file:
             before = segment.end
@@ -152,8 +152,10 @@ class Writer:
         if live > self._bounds.live:
             raise Retry(f"{live} bytes to keep, {self._bounds.live} allowed by the quota of {self._bounds.quota}")
 
-    def _compaction_of(self, segment: Segment, batch: Batch | None) -> Generator[None, None, Segment]:
-        return compaction(self._folder, segment, self._sealer, bounds=self._bounds, batch=batch)
+    def _compaction_of(
+        self, segment: Segment, batch: Batch | None, lost: list[str] | None = None
+    ) -> Generator[None, None, Segment]:
+        return compaction(self._folder, segment, self._sealer, bounds=self._bounds, batch=batch, lost=lost)
 
     def _compact_on(self) -> None:
         """One step of a compaction that runs beside the batches."""
@@ -167,8 +169,8 @@ class Writer:
             self._switched(done.value)
         except TooBig:
             self._put_off()
-        except Rotten:
-            _log.warning("disk.rotten", effect="the log is written anew from memory")
+        except Rotten as err:
+            _log.warning("disk.rotten", why=str(err), effect="the log is written anew without what can't be read")
             self._distrust()
         except OSError:
             self._put_off()
@@ -183,26 +185,29 @@ class Writer:
         except StopIteration as done:
             self.counts.compactions += 1
             self._switched(done.value)
-        except (Rotten, TooBig) as err:
-            self._distrust()
-            raise Retry("the log must be written anew") from err
-
-    def _tell_all(self) -> None:
-        """Write a whole new log from the owner's snapshot."""
-        self._abandon()
-        items = self._owner.ask(self._pending)
-        number = 0 if self.segment is None else self.segment.number
-        try:
-            self._admit(sum(cost(as_bytes(key), len(value) + secret * SEALED) for key, value, secret in items))
-            segment = rewritten(self._folder, items, self._sealer, number=number, bounds=self._bounds)
         except TooBig as err:
-            self._pending.forget()
             raise Retry("what is to be kept is more than the quota allows") from err
-        except BaseException:
-            self._pending.forget()
-            raise
+        except Rotten as err:
+            self._distrust()
+            raise Retry(f"the log must be written anew: {err}") from err
+
+    def _anew(self, batch: Batch) -> None:
+        """Write a whole new log. What the old one can't give is waited for, then left out and named."""
+        self._abandon()
+        if self.segment is None:
+            try:
+                self._switched(begun(self._folder, self._sealer, bounds=self._bounds, batch=batch))
+            except TooBig as err:
+                raise Retry("what is to be kept is more than the quota allows") from err
+        else:
+            self._admit(self.segment.after(batch))
+            late = self.counts.stopped != "" and self.clock() - self._stopped_at >= PATIENCE
+            lost: list[str] | None = [] if late else None
+            self._finish(self._compaction_of(self.segment, batch, lost))
+            if lost:
+                self.counts.lost += len(lost)
+                _log.warning("disk.lost", keys=lost[:5], count=len(lost), effect="not in the log until put again")
         self.counts.rewrites += 1
-        self._switched(segment)
 
     def _switched(self, segment: Segment) -> None:
         old, self.segment = self.segment, segment
@@ -225,11 +230,6 @@ class Writer:
         self._abandon()
         if self.segment is not None:
             self.segment.unsure = True
-
-    def _trusted(self) -> Segment:
-        if self.segment is None:
-            raise Retry("there is no log")
-        return self.segment
 
     def _succeeded(self, written: int) -> None:
         counts = self.counts
