@@ -17,6 +17,8 @@ from bench.process import RunError, load
 EVENTS_PER_SECOND = 400.0
 SETTLE = 1.5
 """Seconds that a candidate gets to write down what it keeps, and to find out that the cloud has gone."""
+UPDATED = 1000
+"""Objects that updates are told of in turn."""
 TOO_NOISY = 0.15
 """Share of a core that others may use before a run is repeated."""
 
@@ -158,7 +160,7 @@ def _updates(bench: Bench, case: Case, pace: Pace, point: int, candidate: Runnin
     seconds = 2 * pace.seconds
     found = _load(
         bench, case, candidate, token, "-watchers", 1, "-events", int(point * seconds), "-rate", point, "-settle",
-        "-control", candidate.upstream.control, deadline=seconds + 90,
+        "-objects", UPDATED, "-control", candidate.upstream.control, deadline=seconds + 90,
     )  # fmt: skip
     disk = machine.written(candidate.child.pid) - written
     return {

@@ -50,7 +50,7 @@ func keepCommand(args []string) error {
 func holdCommand(args []string) error {
 	var c caller
 	flags := newFlags("hold")
-	c.flags(flags, widePath)
+	c.flags(flags, watchPath)
 	watchers := flags.Int("watchers", 50, "watches")
 	_ = flags.Parse(args)
 	client, err := c.client(4 << 10)

@@ -10,19 +10,15 @@ import (
 	"time"
 )
 
-const discovery = "/apis/discovery.k8s.io/v1"
-
 // Paths of the lists that the stand-in answers, each also to be watched.
 const (
 	listPath     = "/api/v1/pods"
 	herePath     = "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1"
 	servicePath  = "/api/v1/services"
-	watchPath    = discovery + "/namespaces/default/endpointslices"
-	busyPath     = discovery + "/namespaces/busy/endpointslices"
-	widePath     = discovery + "/endpointslices"
+	busyPath     = "/api/v1/namespaces/busy/pods"
+	watchPath    = "/apis/discovery.k8s.io/v1/endpointslices"
 	configPath   = "/api/v1/namespaces/kube-system/configmaps"
 	eventSize    = 8192
-	updateSize   = 2048
 	itemStampAt  = len(`{"metadata":{"resourceVersion":"`)
 	stampDigits  = 19
 	stampPattern = `{"metadata":{"resourceVersion":"%019d","name":%q,"namespace":%q,"uid":"6f1c1a2e-6d0b-4f0c-9a63-%012x",` +
@@ -88,14 +84,14 @@ func (v *set) change(i int) []byte {
 	return item
 }
 
-// send gives every open watch count events, rate per second, of one object after the other.
-func (v *set) send(count int, rate float64) {
+// send gives every open watch count events, rate per second, of the first objects one after the other.
+func (v *set) send(count int, rate float64, objects int) {
 	begin := time.Now()
 	for i := range count {
 		time.Sleep(time.Until(begin.Add(seconds(float64(i) / rate))))
 		v.mu.Lock()
 		v.fill()
-		event := fmt.Appendf(nil, `{"type":"MODIFIED","object":{"kind":%q,"apiVersion":%q,%s}`+"\n", v.kind, v.apiVersion, v.change(i % len(v.items))[1:])
+		event := fmt.Appendf(nil, `{"type":"MODIFIED","object":{"kind":%q,"apiVersion":%q,%s}`+"\n", v.kind, v.apiVersion, v.change(i % min(objects, len(v.items)))[1:])
 		for watcher := range v.watchers {
 			select {
 			case watcher <- event:
@@ -135,6 +131,7 @@ func (v *set) answerWatch(w http.ResponseWriter, r *http.Request) {
 	flusher, _ := w.(http.Flusher)
 	flusher.Flush()
 	v.mu.Lock()
+	v.fill()
 	v.watchers[events] = struct{}{}
 	v.mu.Unlock()
 	defer func() {
@@ -162,16 +159,17 @@ func newSets() map[string]*set {
 		listPath:    {apiVersion: "v1", kind: "Pod", count: 5000, item: func(i int) []byte { return podItem(i, 2048) }},
 		herePath:    {apiVersion: "v1", kind: "Pod", count: 10, item: func(i int) []byte { return podItem(i, 2048) }},
 		servicePath: {apiVersion: "v1", kind: "Service", count: 1000, item: serviceItem},
-		watchPath:   {kind: "EndpointSlice", count: 1, item: func(i int) []byte { return sliceItem("default", i, 0, eventSize-eventFrame) }},
-		busyPath:    {kind: "EndpointSlice", count: 1000, item: func(i int) []byte { return sliceItem("busy", i, 0, updateSize-eventFrame) }},
-		widePath:    {kind: "EndpointSlice", count: 1000, item: func(i int) []byte { return sliceItem("default", i, 50, 0) }},
-		configPath:  {apiVersion: "v1", kind: "ConfigMap"},
+		busyPath:    {apiVersion: "v1", kind: "Pod", count: 1000, item: func(i int) []byte { return podItem(i, 2048) }},
+		watchPath: {apiVersion: "discovery.k8s.io/v1", kind: "EndpointSlice", count: 1000, item: func(i int) []byte {
+			if i == 0 { // the one of which events tell
+				return sliceItem(i, 0, eventSize-eventFrame)
+			}
+			return sliceItem(i, 50, 0)
+		}},
+		configPath: {apiVersion: "v1", kind: "ConfigMap"},
 	}
 	for _, v := range out {
 		v.watchers = map[chan []byte]struct{}{}
-		if v.kind == "EndpointSlice" {
-			v.apiVersion = "discovery.k8s.io/v1"
-		}
 	}
 	return out
 }
@@ -191,12 +189,12 @@ func serviceItem(i int) []byte {
 }
 
 // sliceItem is an EndpointSlice with so many endpoints, or with as many as fit into size bytes.
-func sliceItem(namespace string, i, endpoints, size int) []byte {
+func sliceItem(i, endpoints, size int) []byte {
 	head := fmt.Sprintf(stampPattern+`"labels":{"kubernetes.io/service-name":"web-%d"}},"addressType":"IPv4",`+
-		`"ports":[{"name":"http","port":8080,"protocol":"TCP"}],"endpoints":[`, time.Now().UnixNano(), fmt.Sprintf("web-%d-abcde", i), namespace, i, i)
+		`"ports":[{"name":"http","port":8080,"protocol":"TCP"}],"endpoints":[`, time.Now().UnixNano(), fmt.Sprintf("web-%d-abcde", i), "default", i, i)
 	one := func(j int) string {
 		return fmt.Sprintf(`{"addresses":["10.%d.%d.%d"],"conditions":{"ready":true,"serving":true,"terminating":false},"nodeName":"node-%03d",`+
-			`"zone":"a","targetRef":{"kind":"Pod","namespace":%q,"name":"web-%d-%03d"}}`, i%250, j/250, j%250, j, namespace, i, j)
+			`"zone":"a","targetRef":{"kind":"Pod","namespace":"default","name":"web-%d-%03d"}}`, i%250, j/250, j%250, j, i, j)
 	}
 	if endpoints > 0 {
 		for j := range endpoints {

@@ -111,7 +111,7 @@ func newCloud(config *tls.Config) *cloud {
 		routes.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { answer(w, pod) })
 	}
 	routes.HandleFunc("GET "+threePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, three) })
-	for _, path := range []string{listPath, servicePath, watchPath, busyPath, widePath, configPath} {
+	for _, path := range []string{listPath, servicePath, watchPath, busyPath, configPath} {
 		routes.HandleFunc("GET "+path, s.answerSet)
 	}
 	routes.HandleFunc(leasePath, answerLease)
@@ -233,12 +233,13 @@ func (s *cloud) controlRoutes() http.Handler {
 		query := r.URL.Query()
 		count, _ := strconv.Atoi(query.Get("events"))
 		rate, _ := strconv.ParseFloat(query.Get("rate"), 64)
+		objects, _ := strconv.Atoi(query.Get("objects"))
 		v := s.sets[query.Get("path")]
-		if count <= 0 || rate <= 0 || v == nil {
-			http.Error(w, "events and rate must be positive, path that of a list", http.StatusBadRequest)
+		if count <= 0 || rate <= 0 || objects <= 0 || v == nil {
+			http.Error(w, "events, rate and objects must be positive, path that of a list", http.StatusBadRequest)
 			return
 		}
-		go v.send(count, rate)
+		go v.send(count, rate, objects)
 	})
 	return routes
 }

@@ -25,6 +25,7 @@ func watchCommand(args []string) error {
 	watchers := flags.Int("watchers", 1, "watches")
 	upstream := flags.Int("upstream", 0, "watches that the upstream then holds (0: as many)")
 	events := flags.Int("events", 800, "events for each")
+	objects := flags.Int("objects", 1, "objects of which the events tell in turn")
 	settle := flags.Bool("settle", false, "count the processor time until the processes under test are quiet again")
 	rate := flags.Float64("rate", 400, "events a second")
 	control := flags.String("control", "", "control address of the upstream")
@@ -43,8 +44,8 @@ func watchCommand(args []string) error {
 	if err := waitForWatches(*control, *upstream); err != nil {
 		return err
 	}
-	if *settle {
-		untilQuiet(c.pids)
+	if c.kept {
+		untilQuiet(c.pids) // what was listed is still being written
 	}
 	var (
 		out   outcome
@@ -72,7 +73,7 @@ func watchCommand(args []string) error {
 			}
 		})
 	}
-	if err := post(*control, fmt.Sprintf("/send?events=%d&rate=%g&path=%s", *events, *rate, c.path)); err != nil {
+	if err := post(*control, fmt.Sprintf("/send?events=%d&rate=%g&objects=%d&path=%s", *events, *rate, *objects, c.path)); err != nil {
 		return err
 	}
 	group.Wait()
@@ -91,11 +92,14 @@ func watchCommand(args []string) error {
 	return printJSON(out)
 }
 
-// openAll lists once, as every client of the Kubernetes API does, and watches from there.
+// openAll watches; who asks as a kubelet lists once before, and watches from there.
 func openAll(c *caller, client *http.Client, count int) ([]*http.Response, error) {
-	version, err := listed(c, client)
-	if err != nil {
-		return nil, err
+	version := "184500"
+	if c.kept {
+		var err error
+		if version, err = listed(c, client); err != nil {
+			return nil, err
+		}
 	}
 	bodies := make([]*http.Response, count)
 	errs := make([]error, count)
@@ -229,7 +233,7 @@ func again(c *caller, client *http.Client, response *http.Response, refused *ato
 	_ = response.Body.Close()
 	var problem error
 	for attempt := range 60 {
-		next, err := c.request(client, c.path+watchQuery+"0")
+		next, err := c.request(client, c.path+watchQuery+"184500")
 		if err == nil {
 			return next, nil
 		}
