@@ -35,7 +35,10 @@ async def test_answers_are_read_however_they_are_written(sky: World, how: str) -
     sky.cluster.gzip, sky.cluster.chunked, sky.cluster.pretty = "gzip" in how, "chunked" in how, "pretty" in how
     async with sky.hub() as hub:
         got = await hub.ask("/api/v1/pods", Accept_Encoding="gzip")
-        assert ("content-encoding" in got.headers, "transfer-encoding" in got.headers) == ("gzip" in how, "chunked" in how)
+        assert ("content-encoding" in got.headers, "transfer-encoding" in got.headers) == (
+            "gzip" in how,
+            "chunked" in how,
+        )
         coverage = hub.keeping.store.coverage(ALL)
         assert coverage is not None
         for obj in coverage.shown():
@@ -67,7 +70,11 @@ async def test_tables_come_with_whole_objects(sky: World) -> None:
         coverage = hub.keeping.store.coverage(ALL)
         assert coverage is not None
         assert coverage.columns is not None
-        assert [json.loads(obj.cells or b"")[:2] for obj in coverage.shown()] == [["a", "web"], ["b", "db"], ["c", "web"]]
+        assert [json.loads(obj.cells or b"")[:2] for obj in coverage.shown()] == [
+            ["a", "web"],
+            ["b", "db"],
+            ["c", "web"],
+        ]
         one = await hub.get("/api/v1/namespaces/default/pods/a", accept=TABLE)
         assert one["rows"][0]["cells"][0] == "a"
 
@@ -91,7 +98,9 @@ async def test_big_pages_add_up_in_the_order_in_which_they_came(sky: World) -> N
         wire = await hub.connect()
         token = ""
         for limit in (290, 5, 5):
-            got = await wire.ask(request(f"/apis/example.com/v1/widgets?limit={limit}" + (f"&continue={token}" if token else "")))
+            got = await wire.ask(
+                request(f"/apis/example.com/v1/widgets?limit={limit}" + (f"&continue={token}" if token else ""))
+            )
             token = json.loads(got.body)["metadata"].get("continue", "")
         assert not token
         await wire.close()
