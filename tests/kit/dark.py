@@ -4,15 +4,16 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from kit.hub import Site, until
+from kit.hub import Site, ask, request, until
+from kit.pump import Got
 from yurtcore.adapters.kube import KubeClient
 from yurtcore.wire.names import HUB_CONFIGMAP, SYSTEM_NAMESPACE
 from yurtsim.controlplane import ControlPlane
+from yurtsim.pki import Pair
 from yurtsim.processes import Child
 
 CONFIG: Final = f"/api/v1/namespaces/{SYSTEM_NAMESPACE}/configmaps/{HUB_CONFIGMAP}"
@@ -143,9 +144,39 @@ def ageless(text: str) -> str:
     return _BLANKS.sub("  ", _MOVES.sub(r"\1", _AGE.sub("AGE", text)))
 
 
-def items(text: str) -> dict[tuple[str, str, str], Mapping[str, Any]]:
-    """Return the objects of a JSON list by kind, namespace and name."""
-    return {
-        (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]): one
-        for one in json.loads(text)["items"]
-    }
+@dataclass(frozen=True)
+class Reader:
+    """A caller of a hub's TLS port, with a token or a certificate; each question on a connection of its own."""
+
+    site: Site
+    token: str | None = None
+    pair: Pair | None = None
+    agent: str = "coredns/1.12 (linux)"
+    """Of those whose answers are kept without being named; an empty one sends no User-Agent."""
+
+    async def ask(self, target: str, *headers: str, method: str = "GET", body: bytes = b"") -> Got:
+        """Return the answer."""
+        sent = request(target, *headers, method=method, token=self.token, agent=self.agent, body=body)
+        return await ask(await self.site.hub.secure(self.pair), sent.replace(b"User-Agent: \r\n", b""))
+
+    async def read(self, target: str, *headers: str) -> dict[str, Any]:
+        """Return the object of a 200."""
+        got = await self.ask(target, *headers)
+        assert got.status == 200, got.body
+        found: dict[str, Any] = json.loads(got.body)
+        return found
+
+    async def names(self, target: str, *headers: str) -> list[str]:
+        """Return the names in a list."""
+        return [one["metadata"]["name"] for one in (await self.read(target, *headers))["items"]]
+
+    async def refused(self, target: str, *headers: str, method: str = "GET", body: bytes = b"") -> tuple[int, str]:
+        """Return code and message of an answer that is a Status of its own code."""
+        got = await self.ask(target, *headers, method=method, body=body)
+        said = json.loads(got.body)
+        assert (said["kind"], said["status"], said["code"]) == ("Status", "Failure", got.status), got.body
+        return got.status, said["message"]
+
+    def by(self, agent: str) -> "Reader":
+        """Return the same caller under another User-Agent."""
+        return replace(self, agent=agent)
