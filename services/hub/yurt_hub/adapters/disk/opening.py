@@ -86,9 +86,7 @@ def opened(folder: Folder, sealer: Sealer, *, bounds: Bounds) -> Opened:
         found = examined(file)
         values = unsealed(found, sealer)
         report = reported(found)
-    if NEXT in names:
-        _try(report, lambda: folder.unlink(NEXT))
-    segment = _repaired(folder, file, found, sealer, bounds, report)
+    segment = repaired(folder, file, found, sealer, bounds, report)
     report.seconds = time.perf_counter() - began
     return Opened(segment, values, report)
 
@@ -135,17 +133,30 @@ def reported(found: Found) -> Report:
     )
 
 
-def _repaired(
-    folder: Folder, file: File | None, found: Found, sealer: Sealer, bounds: Bounds, report: Report
+def repaired(
+    folder: Folder,
+    file: File | None,
+    found: Found,
+    sealer: Sealer,
+    bounds: Bounds,
+    report: Report,
+    *,
+    whole: bool = False,
 ) -> Segment | None:
+    """A segment that may be appended to (or is `unsure`, or None: see `Opened`); what did not work is in the report.
+
+    A log with damage is written anew, with `whole` every log; otherwise a torn end is cut off. Takes `file` over.
+    """
     made: list[Segment] = []
+    if NEXT in folder.names():
+        _try(report, lambda: folder.unlink(NEXT))
     if file is None or found.ident is None:
         _try(report, lambda: made.append(begun(folder, sealer, bounds=bounds)))
         if file is not None:
             file.close()
         return made[0] if made else None
     segment = _segment(file, found, found.ident)
-    if found.damaged:
+    if found.damaged or whole:
         segment.unsure = not _try(report, lambda: made.append(_copied(folder, segment, sealer, bounds)))
     elif found.torn:
         segment.unsure = not _try(report, lambda: _cut(file, found.end))
