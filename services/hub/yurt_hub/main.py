@@ -45,8 +45,12 @@ _log = structlog.get_logger("hub")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a hub until SIGTERM or SIGINT; a wrong input ends it with one line and code 2."""
+    """Run a hub until SIGTERM or SIGINT, or `fsck`; a wrong input ends it with one line and code 2."""
     words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["fsck"]:
+        from yurt_hub.fsck import fsck_main  # noqa: PLC0415 (nothing that a hub needs)
+
+        raise SystemExit(fsck_main(words[1:]))
     cfg, _ = load(HubSettings, words, env_prefix="YURT_HUB", prog="yurt-hub", foreign=FOREIGN)
     logs.set_up(cfg.log.level, cfg.log.fmt)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

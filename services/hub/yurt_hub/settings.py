@@ -190,7 +190,10 @@ class LogSettings(Settings):
 
 
 class HubSettings(Settings):
-    """The per-node proxy that node components use instead of kube-apiserver."""
+    """The per-node proxy that node components use instead of kube-apiserver.
+
+    `yurt-hub fsck FOLDER` examines the store of one that does not run.
+    """
 
     node_name: Annotated[str, AfterValidator(_named)]
     """Name of this node, as the API server knows it."""

@@ -255,3 +255,52 @@ async def test_the_link_goes_up_with_the_api_server_and_down_with_it(flags: Call
         hub.lines.clear()
         async with cloud(context, port):
             await hub.said("link.changed", now="up")
+
+
+async def test_fsck_is_a_word_of_the_program(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    """In order 0, in use or no store 2 with one line, damaged 1; a hub's own flags mean nothing to it."""
+    store = str(tmp_path / "root" / "cache")
+    async with running(flags()) as hub:
+        await hub.said("hub.listening")
+        code, said = await ended(["fsck", store])
+        assert (code, said.count("\n")) == (2, 1)
+        assert "in use" in said
+    assert (await ended(["fsck", store]))[0] == 0
+    code, said = await ended(["fsck", str(tmp_path)])
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith("yurt-hub fsck: ")
+    log = Path(store) / "objects.log"
+    log.write_bytes(b"?" * 64 + log.read_bytes()[64:])
+    assert (await ended(["fsck", store]))[0] == 1
+    assert (await ended(["fsck", store, "--node-name=n1"]))[0] == 2
+
+
+async def test_without_cloud_and_store_the_hub_is_not_ready_and_shows_that_nothing_is_kept(
+    flags: Callable[..., list[str]],
+) -> None:
+    """`/v1/kept`, the metrics and `/readyz` tell of the same empty store."""
+    async with running(flags()) as hub, aiohttp.ClientSession() as session:
+        admin = await hub.url("admin")
+        async with session.get(admin + "/v1/kept") as answer:
+            seen = await answer.json()
+            assert (seen["lit"], seen["total"], seen["objects"]) == (False, 0, 0)
+            assert seen["disk"]["stopped"] == ""
+        async with session.get(admin + "/v1/kept/agents") as answer:
+            assert {"kubelet", "kube-proxy"} <= set((await answer.json())["names"])
+        async with session.get(admin + "/metrics") as answer:
+            assert "\nyurt_hub_kept_sets 0.0\n" in await answer.text()
+        async with session.get(admin + "/readyz?verbose") as answer:
+            assert answer.status == 500
+            assert "[-]cloud-or-store failed" in await answer.text()
+
+
+async def test_in_the_working_mode_cloud_nothing_is_kept(flags: Callable[..., list[str]], tmp_path: Path) -> None:
+    async with running(flags(working_mode="cloud")) as hub, aiohttp.ClientSession() as session:
+        admin = await hub.url("admin")
+        async with session.get(admin + "/v1/kept") as answer:
+            assert answer.status == 404
+        async with session.get(admin + "/metrics") as answer:
+            assert "yurt_hub_kept_" not in await answer.text()
+        async with session.get(await hub.url("local") + "/api/v1/nodes/n1") as answer:
+            assert answer.status == 503
+    assert not (tmp_path / "root" / "cache").exists()
