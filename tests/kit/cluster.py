@@ -220,7 +220,7 @@ class Cluster:
 
     def serve(self, request: Request) -> None:
         """Take one request."""
-        kind, namespace, name = self._place(request.path)
+        kind, _, name = self._place(request.path)
         request.plural = kind.plural if kind else request.path
         watch = kind is not None and request.query("watch") in ("true", "1")
         request.verb = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch"}.get(

@@ -78,6 +78,7 @@ class Keeping:
             clock=clock,
             wall=time.time,
             refused=lambda token: takes.token(token, 401, ""),
+            together=disk.together,
         )
         self.renewals = Renewals(self.beats, fetch=cloud.fetch, wall=time.time)
         self.prefetch = Prefetch(
@@ -91,6 +92,7 @@ class Keeping:
             verifier=self.verifier,
             tables=self.feeds.want_table,
             know=self.feeds.know,
+            together=disk.together,
             spawn=tasks.spawn,
             log=_log,
             wall=time.time,

@@ -91,7 +91,8 @@ async def test_absence_is_told_only_by_a_set_that_would_hold_the_object(sky: Wor
         assert (await hub.ask("/api/v1/namespaces/default/pods/a")).status == 200
         for path in (
             "/api/v1/namespaces/default/pods/c", "/api/v1/namespaces/default/pods/none", "/api/v1/pods",
-            "/api/v1/namespaces/default/configmaps/x", "/api/v1/configmaps", "/api/v1/services", "/api/v1/namespaces/default/pods/a/log",
+            "/api/v1/namespaces/default/configmaps/x", "/api/v1/configmaps", "/api/v1/services",
+            "/api/v1/namespaces/default/pods/a/log",
             "/apis/example.com/v1/widgets", "/metrics",
         ):  # fmt: skip
             got = await hub.ask(path)

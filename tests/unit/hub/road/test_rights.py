@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from kit.keeping import Hub, World, until
@@ -20,13 +19,13 @@ def issuer() -> Issuer:
 
 
 @pytest.fixture
-async def city(sky: World, issuer: Issuer) -> AsyncIterator[World]:
+async def city(sky: World, issuer: Issuer) -> World:
     """The cloud knows two accounts, and publishes its keys."""
     sky.cluster.documents[ISSUER_PATH] = {"issuer": ISSUER}
     sky.cluster.documents[JWKS] = {"keys": [issuer.jwk()]}
     sky.cluster.put("secrets", "of-a")
     sky.cluster.put("secrets", "of-b")
-    yield sky
+    return sky
 
 
 def token(city: World, issuer: Issuer, name: str, **claims: object) -> str:

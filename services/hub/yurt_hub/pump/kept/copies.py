@@ -24,7 +24,7 @@ from yurt_hub.domain.local.tokens import Verifier
 from yurt_hub.pump.cloud import Log, Spawn
 from yurt_hub.pump.exchange import Caller, Exchange
 from yurt_hub.pump.fetch import Answer, read_answer
-from yurt_hub.pump.kept.feeds import Credentials
+from yurt_hub.pump.kept.feeds import Credentials, Together
 
 BIG = 256 * 1024
 """Bytes of an answer, as sent, above which it is read in a thread."""
@@ -50,12 +50,14 @@ class Takes:
         verifier: Verifier,
         tables: Callable[[SetKey], None],
         know: Callable[[Credentials], None],
+        together: Together,
         spawn: Spawn,
         log: Log,
         wall: Callable[[], float],
     ) -> None:
         self._tables = tables
         self._know = know
+        self._together = together
         self.store = store
         self.documents = documents
         self.beats = beats
@@ -139,7 +141,8 @@ class Takes:
             found, since = whole
             if found.columns is not None:
                 self._tables(copy.asked.key)
-            self.store.put_list(copy.asked.key, found, copy.permit, since=since)
+            with self._together():
+                self.store.put_list(copy.asked.key, found, copy.permit, since=since)
 
 
 class ReadCopy:

@@ -7,6 +7,7 @@ may. What is found when the cloud is back goes to all who follow as differences,
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import msgspec
@@ -35,6 +36,10 @@ BEGIN_WITHIN = 65.0
 """Seconds for the first byte of a watch; the API server answers at once."""
 LATE = 15.0
 """Seconds that a watch at the cloud may outlive its own end."""
+
+
+Together = Callable[[], AbstractContextManager[object]]
+"""A context in which all that is written down survives a crash as a whole or not at all: half a list is a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +246,8 @@ class Following:
             read = await self._pages()
             if read is not None and not self._closed:
                 permit = Permit(self.credentials.name, feeds.wall(), self.credentials.needed)
-                self.feed.listed(read, permit, since=since)
+                with feeds.together():
+                    self.feed.listed(read, permit, since=since)
                 self._attempt = 0
                 self.denied = False
                 self.ready.set()
@@ -324,7 +330,7 @@ async def read_whole(body: bytes) -> ListRead:
 class Feeds:
     """All feeds of a hub."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wiring
         self,
         store: Store,
         cloud: Cloud,
@@ -335,8 +341,10 @@ class Feeds:
         clock: Callable[[], float],
         wall: Callable[[], float],
         refused: Callable[[str], None],
+        together: Together,
     ) -> None:
         self._refused = refused
+        self.together = together
         self.store = store
         self.cloud = cloud
         self.lit = lit
