@@ -125,6 +125,7 @@ class Keeping:
             _log.warning("store.damaged", what=trouble)
         for kept in (self.documents, self.beats, self.reviews, self.verifier):
             kept.load(found)
+        self.disk.noted()
         self._documents_told()
         _log.info("store.loaded", sets=len(self.store.coverages()), objects=self.store.objects)
 

@@ -17,7 +17,7 @@ import structlog
 from yurtcore.errors import BadInput
 
 from yurt_hub.adapters.disk.folder import DiskFolder, Folder
-from yurt_hub.adapters.disk.opening import Opened, Report, opened
+from yurt_hub.adapters.disk.opening import LOST, Opened, Report, opened
 from yurt_hub.adapters.disk.pending import Flushed, Pending
 from yurt_hub.adapters.disk.records import MOST_KEY
 from yurt_hub.adapters.disk.sealing import Sealer
@@ -36,8 +36,9 @@ _log = structlog.get_logger("disk")
 class Tuning:
     """Sizes in bytes that need no change on a node."""
 
-    compact_above: int = 4 * 1024 * 1024
-    """Dead bytes below which a log is not compacted for their sake."""
+    compact_above: int = 16 * 1024 * 1024
+    """Dead bytes below which a log is not compacted for their sake. Reading them costs 50 ms at a start; half as much
+    would let compaction write as many bytes again as the changes themselves, and flash wears out by bytes."""
     group: int = 1024 * 1024
     """What a compaction copies and syncs before it lets the next batch pass."""
 
@@ -144,6 +145,11 @@ class DiskLog:
     def drop(self, key: str) -> None:
         """Have the log hold nothing for this key; returns at once."""
         self._tell(key, None)
+
+    def noted(self) -> None:
+        """The owner has put what follows from `report.lost`; until then every start names these keys again."""
+        if self.report.lost or self.report.nameless:
+            self._tell(LOST, None)
 
     def together(self) -> threading.Condition:
         """A context in which everything put and dropped gets into one batch: all of it survives a crash, or none."""

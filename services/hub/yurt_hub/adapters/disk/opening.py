@@ -2,12 +2,16 @@
 
 Repair never works on the log in place, but for cutting off what has no commit: damage is left behind by writing a new
 log. On a disk that can't be written the log stays as it is, what is whole is served, and the writer tries again later.
+
+The new log names what was given up, until the owner has taken note (`DiskLog.noted`): a crash right after a repair, or
+a repair by a person, would otherwise leave a log that looks whole and lacks something.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from yurtcore.errors import BadInput
 
@@ -16,7 +20,12 @@ from yurt_hub.adapters.disk.records import HEADER, Ident, Kind, UnknownVersionEr
 from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, begun, compaction
 from yurt_hub.adapters.disk.scan import Damage, Found, scan, text
 from yurt_hub.adapters.disk.sealing import Sealer
-from yurt_hub.adapters.disk.segment import LOG, NEXT, Bounds, Segment
+from yurt_hub.adapters.disk.segment import LOG, NEXT, Batch, Bounds, Segment
+
+LOST: Final = "!lost"
+"""Key of the record that names what repairs gave up."""
+MOST_LOST: Final = 10_000
+"""Keys that it names; when there are more, one that nobody knows stands for them."""
 
 
 @dataclass(slots=True)
@@ -36,6 +45,8 @@ class Report:
     nameless: int = 0
     """Lost records whose keys nobody knows: new ones, whose heads were hit."""
     damages: tuple[Damage, ...] = ()
+    earlier: frozenset[str] = frozenset()
+    """Keys given up by earlier repairs that the owner has not taken note of."""
     seconds: float = 0.0
     repaired: bool = True
     """Whether the folder is in order now."""
@@ -44,8 +55,8 @@ class Report:
 
     @property
     def lost(self) -> frozenset[str]:
-        """Keys whose values were given up."""
-        return frozenset(key for damage in self.damages for key in damage.keys)
+        """Keys whose values were given up, now or by a repair that the owner has not taken note of."""
+        return self.earlier.union(key for damage in self.damages for key in damage.keys)
 
     def tell(self, log: Any) -> None:
         """One line for the log of the process, if there is something to say."""
@@ -86,6 +97,7 @@ def opened(folder: Folder, sealer: Sealer, *, bounds: Bounds) -> Opened:
         found = examined(file)
         values = unsealed(found, sealer)
         report = reported(found)
+        values.pop(LOST, None)
     segment = repaired(folder, file, found, sealer, bounds, report)
     report.seconds = time.perf_counter() - began
     return Opened(segment, values, report)
@@ -119,17 +131,20 @@ def unsealed(found: Found, sealer: Sealer) -> dict[str, bytes]:
 
 def reported(found: Found) -> Report:
     """The report about a scan."""
+    note = found.latest.get(LOST.encode())
+    earlier, nameless = _read_lost(note.value) if note is not None else (frozenset[str](), 0)
     return Report(
         size=found.size,
         records=found.records,
         batches=found.batches,
-        keys=len(found.latest),
+        keys=len(found.latest) - (note is not None),
         sealed=sum(latest.kind is Kind.SEALED for latest in found.latest.values()),
         live=sum(latest.length for latest in found.latest.values()),
         torn=found.torn if found.ident else 0,
         damaged=found.damaged,
-        nameless=found.nameless,
+        nameless=found.nameless + nameless + found.damaged - len(found.damages),
         damages=tuple(found.damages),
+        earlier=earlier,
     )
 
 
@@ -157,7 +172,8 @@ def repaired(
         return made[0] if made else None
     segment = _segment(file, found, found.ident)
     if found.damaged or whole:
-        segment.unsure = not _try(report, lambda: made.append(_copied(folder, segment, sealer, bounds)))
+        note = {LOST: (_lost(report), False)} if found.damaged else {}
+        segment.unsure = not _try(report, lambda: made.append(_copied(folder, segment, sealer, bounds, note)))
     elif found.torn:
         segment.unsure = not _try(report, lambda: _cut(file, found.end))
     if not made:
@@ -172,8 +188,20 @@ def _segment(file: File, found: Found, ident: Ident) -> Segment:
     return segment
 
 
-def _copied(folder: Folder, segment: Segment, sealer: Sealer, bounds: Bounds) -> Segment:
-    run = compaction(folder, segment, sealer, bounds=bounds)
+def _lost(report: Report) -> bytes:
+    keys, nameless = sorted(report.lost), report.nameless
+    if len(keys) > MOST_LOST:
+        keys, nameless = [], nameless + 1
+    return json.dumps({"keys": keys, "nameless": nameless}).encode()
+
+
+def _read_lost(note: bytes) -> tuple[frozenset[str], int]:
+    told = json.loads(note)
+    return frozenset(told["keys"]), int(told["nameless"])
+
+
+def _copied(folder: Folder, segment: Segment, sealer: Sealer, bounds: Bounds, note: Batch) -> Segment:
+    run = compaction(folder, segment, sealer, bounds=bounds, batch=note or None)
     while True:
         try:
             next(run)
