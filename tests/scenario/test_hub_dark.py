@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from kit.accounts import Audit, account, admin, token
-from kit.dark import Kubectl, Reader, cut
+from kit.dark import Kubectl, Reader, cut, heal, start_again
 from kit.hub import LOOK_EVERY, WITHIN, Site
 from kit.plane import run
 from kit.tokens import ISSUER, Issuer, b64
@@ -28,6 +28,7 @@ QUICK = {"heartbeat-interval-seconds": "1", "heartbeat-timeout-seconds": "1"}
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 REVIEWS = "/apis/authorization.k8s.io/v1"
 WORD = "a word that nobody else may see"
+PUBLIC = "a word for everybody"
 
 
 @dataclass
@@ -87,7 +88,9 @@ def lit(plane: ControlPlane, site: Site, home: str, tmp_path_factory: pytest.Tem
             for name in "abc":
                 data = {"stringData": {"word": f"{WORD}: {name}"}}
                 await kube.create(f"/api/v1/namespaces/{home}/secrets", {"metadata": {"name": name}, **data})
-            await kube.create(f"/api/v1/namespaces/{home}/configmaps", {"metadata": {"name": "one"}})
+            await kube.create(
+                f"/api/v1/namespaces/{home}/configmaps", {"metadata": {"name": "one"}, "data": {"word": PUBLIC}}
+            )
             await kube.create("/api/v1/nodes", {"metadata": {"name": home}})
             unused = await token(kube, home, "a")
             node = Reader(site, pair=plane.node_files(home), agent="kubelet/v1.34.4 (linux/amd64)")
@@ -214,6 +217,14 @@ async def test_a_word_that_is_no_token_is_not_let_in(dark: Cast) -> None:
     """It says nothing about itself that could be checked."""
     code, _ = await replace(dark.callers["a"], token="secret").refused(dark.secret("a"))
     assert code in (401, 503)
+
+
+async def test_secrets_are_sealed_on_the_disk(dark: Cast) -> None:
+    """No file of the hub holds them as they are, or in the base64 in which they came."""
+    files = {path: path.read_bytes() for path in (dark.site.folder / "root").rglob("*") if path.is_file()}
+    assert any(PUBLIC.encode() in held for held in files.values()), "what is no secret can be read"
+    words = [WORD.encode(), *(dark.seen[who]["data"]["word"].encode() for who in "ab")]
+    assert [path for path, held in files.items() if any(word in held for word in words)] == []
 
 
 async def test_hub_047_documents_are_answered_as_the_cloud_gave_them_last(dark: Cast) -> None:
@@ -387,3 +398,42 @@ async def test_hub_017_what_is_in_flight_at_the_cut_is_answered_from_the_store(
         one["metadata"]["name"] for one in before[1]["items"]
     ]
     assert got[3][0] == before[3]
+
+
+def damage(folder: Path, text: bytes) -> None:
+    """Change one byte of the last place where a text stands in the files of a hub that does not run."""
+    (file,) = [path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
+    held = bytearray(file.read_bytes())
+    held[held.rindex(text)] ^= 0x20
+    file.write_bytes(held)
+
+
+async def test_hub_056_damage_is_named_never_served_and_still_known_after_another_start(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    """One byte is wrong: that object is 503, neither 404 nor wrong; its neighbour is as it was; heal mends."""
+    name = "hub-dark-damage"
+    async with admin(plane) as kube, Site(plane, tmp_path / "site", node=name, flags=QUICK) as site:
+        rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}
+        reader = Reader(site, (await account(kube, name, "reader", rules=[rule])).token)
+        path = f"/api/v1/namespaces/{name}/configmaps"
+        try:
+            for word in ("good", "rotten"):
+                await kube.create(path, {"metadata": {"name": word}, "data": {"word": f"this is {word}"}})
+                await reader.read(f"{path}/{word}")
+            await reader.read(path)
+            await site.hub.child.stop()
+            await site.link.cut()
+            damage(tmp_path / "site" / "root", b"this is rotten")
+            await site.hub.child.start()
+            for _ in range(2):
+                assert (await reader.refused(f"{path}/rotten"))[0] == 503
+                assert (await reader.refused(path))[0] == 503
+                assert (await reader.read(f"{path}/good"))["data"] == {"word": "this is good"}
+                await start_again(site)
+            told = await site.hub.said("store.damaged", within=1)
+            assert "rotten" in json.dumps(told)
+            await heal(site)
+            assert (await reader.read(f"{path}/rotten"))["data"] == {"word": "this is rotten"}
+        finally:
+            await kube.delete(f"/api/v1/namespaces/{name}")

@@ -16,9 +16,10 @@ from typing import Any
 import aiohttp
 import pytest
 from kit.accounts import Audit, admin, cluster_account, there
-from kit.dark import Kubectl, Watching, ageless, cut, heal, keep_answers_of, start_again, table
+from kit.dark import Kubectl, Reader, Watching, ageless, cut, heal, keep_answers_of, start_again, table
 from kit.hub import LOOK_EVERY, WITHIN, Site, metrics, until
 from kit.plane import run
+from kit.watchers import Watcher, living
 from yurtcore.adapters.kube import KubeClient
 from yurtsim import seed
 from yurtsim.controlplane import ControlPlane, Wishes
@@ -316,6 +317,8 @@ class Healed:
     story: Story
     audit: Audit
     lists: Callable[[], int]
+    reflector: Watcher
+    """Watches services as kube-proxy does, and notes what it saw."""
 
 
 @pytest.fixture(scope="module")
@@ -325,15 +328,27 @@ def healed(rebooted: Story) -> Healed:
     audit = Audit(story.cloud)
     counted: dict[str, float] = {}
 
+    reflector = Watcher(
+        lambda: story.site.hub.secure(story.cloud.node_files(NODE)),
+        "kube-proxy/v1.34.4",
+        "/api/v1/services",
+        "labelSelector=%21service.kubernetes.io%2Fheadless",
+        None,
+        since=0,
+    )
+
     async def begin() -> None:
-        story.watch("services", "services", "-n", "shop")
-        story.watch("pods", "pods", "-n", "shop")
-        await until(lambda: len(story.watches["services"].events()) == 3, "a watch of services has begun")
-        await until(lambda: len(story.watches["pods"].events()) == PODS, "a watch of pods has begun")
+        watches = story.watch("services", "services", "-n", "shop"), story.watch("pods", "pods", "-n", "shop")
+        await until(lambda: [len(one.events()) for one in watches] == [3, PODS], "two watches have begun in the dark")
+        known = await Reader(story.site, pair=story.cloud.node_files(NODE)).read("/api/v1/services")
+        reflector.since = int(known["metadata"]["resourceVersion"])
         counted.update(await story.site.hub.metrics())
-        await heal(story.site)
-        await until(lambda: len(story.watches["services"].events()) >= 6, "three differences of services")
-        await until(lambda: len(story.watches["pods"].events()) >= PODS + 2, "two differences of pods")
+        async with living(reflector):
+            await until(lambda: reflector.answers == 1, "a watch as kube-proxy's has begun")
+            await heal(story.site)
+            await until(lambda: len(watches[0].events()) >= 6, "three differences of services")
+            await until(lambda: len(watches[1].events()) >= PODS + 2, "two differences of pods")
+            await until(lambda: len(reflector.seen) >= 3, "three differences for kube-proxy")
         async with asyncio.timeout(WITHIN):
             while set(await story.kubelet_pods()) != {f"bare-{number}" for number in range(1, PODS)}:
                 await asyncio.sleep(LOOK_EVERY)
@@ -345,7 +360,7 @@ def healed(rebooted: Story) -> Healed:
         return int(sum(now[key] - counted.get(key, 0) for key in mine))
 
     run(begin())
-    return Healed(story, audit, lambda: run(lists()))
+    return Healed(story, audit, lambda: run(lists()), reflector)
 
 
 def test_at_heal_every_difference_arrives_once_and_in_order(healed: Healed) -> None:
@@ -356,6 +371,9 @@ def test_at_heal_every_difference_arrives_once_and_in_order(healed: Healed) -> N
     assert pods.count(("DELETED", "bare-0")) == 1
     assert ("MODIFIED", "bare-1") in pods
     assert not [event for event in pods if event[0] == "ADDED"]
+    seen = healed.reflector.seen
+    assert sorted(name for name, _ in seen) == ["changing", "coming", "going"]
+    assert (healed.reflector.relists, healed.reflector.torn, healed.reflector.refused) == (0, [], [])
 
 
 async def test_the_kubelet_has_the_changes_and_the_cloud_hears_of_the_pods(healed: Healed) -> None:
@@ -377,6 +395,17 @@ def test_at_heal_nobody_lists_anew(healed: Healed) -> None:
     assert all(watch.running for name, watch in healed.story.watches.items() if name != "before")
     own = {line["user"]["username"] for line in healed.audit.by("yurt-hub") if line["verb"] == "list"}
     assert own <= {f"system:node:{NODE}", "system:serviceaccount:people:reader"}
+
+
+async def test_the_cloud_hears_of_the_lease_from_the_hub_alone(healed: Healed) -> None:
+    """The kubelet may make it; all renewals, in both lives of the kubelet, come from the hub."""
+
+    def by(agent: str) -> set[str]:
+        lines = Audit(healed.story.cloud, whole=True).by(agent)
+        return {line["verb"] for line in lines if f"/leases/{NODE}" in line["requestURI"]}
+
+    await until(lambda: "patch" in by("yurt-hub"), "the hub has renewed the Lease")
+    assert by("hollow-kubelet") <= {"get"}
 
 
 @pytest.mark.parametrize("name", [*SHOWN, *NEVER_ASKED])
