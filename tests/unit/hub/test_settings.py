@@ -1,11 +1,14 @@
 """Flags: the reference's names, its rules, and one line for what is wrong."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from yurt_hub.settings import FOREIGN, HubSettings
 from yurtcore.errors import BadInput
 from yurtcore.serve.settings import parse
+from yurtcore.serve.settings.model import leaves
 
 GOOD = ("--node-name=n1", "--server-addr=https://10.0.0.1:6443")
 
@@ -109,6 +112,11 @@ def test_any_text_is_an_api_server_or_one_line(text: str) -> None:
         ("--heartbeat-interval-seconds=0", "--heartbeat-interval-seconds"),
         ("--heartbeat-timeout-seconds=x", "--heartbeat-timeout-seconds"),
         ("--components=", "serve nobody"),
+        ("--limits-memory=7", "--limits-memory"),
+        ("--limits-memory=lots", "--limits-memory"),
+        ("--limits-disk=15", "--limits-disk"),
+        ("--limits-disk=65537", "--limits-disk"),
+        ("--disk-cache=/x", "did you mean --disk-cache-path?"),
         ("--tls-private-key-file=/k", "--tls-cert-file"),
         ("--proxy-prot=1", "did you mean --proxy-port?"),
     ],
@@ -143,3 +151,28 @@ def test_link_flags_reach_the_policy() -> None:
         3,
         4,
     )
+
+
+def test_the_store_is_in_the_state_folder_within_bounds_unless_told_otherwise() -> None:
+    cfg = read()
+    assert (cfg.disk_cache_path, cfg.limits.memory, cfg.limits.disk) == (None, 64, 512)
+    cfg = read("--disk-cache-path=/mnt/cache", "--limits-memory=32", "--limits-disk=128")
+    assert (str(cfg.disk_cache_path), cfg.limits.memory, cfg.limits.disk) == ("/mnt/cache", 32, 128)
+
+
+def test_print_config_tells_where_the_bounds_of_the_store_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*GOOD, "--limits-memory=32", "--print-config"]
+    with pytest.raises(SystemExit) as end:
+        parse(HubSettings, argv, env_prefix="YURT_HUB", prog="h", environ={"YURT_HUB_LIMITS__DISK": "64"})
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert not end.value.code
+    assert "limits-memory = 32 # flag --limits-memory" in told
+    assert "limits-disk = 64 # environment YURT_HUB_LIMITS__DISK" in told
+    assert "# disk-cache-path is not set # default" in told
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_a_flag_that_is_offered_instead_exists(name: str) -> None:
+    flags = {leaf.flag for leaf in leaves(HubSettings)}
+    assert name not in flags
+    assert set(re.findall(r"--([a-z-]+)", FOREIGN[name])) <= flags
