@@ -7,17 +7,18 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.accounts import Audit, account, admin, token
-from kit.dark import Kubectl, Reader, cut, heal, start_again
-from kit.hub import LOOK_EVERY, WITHIN, Site
+from kit.dark import CONFIG, Kubectl, Reader, cut, heal, keep_answers_of, start_again
+from kit.hub import LOOK_EVERY, WITHIN, Site, until
 from kit.plane import run
 from kit.tokens import ISSUER, Issuer, b64
+from kit.watchers import flock, living
 from yurtcore.adapters.kube import KubeClient
 from yurtcore.errors import Missing
 from yurtsim.controlplane import ControlPlane
@@ -437,3 +438,42 @@ async def test_hub_056_damage_is_named_never_served_and_still_known_after_anothe
             assert (await reader.read(f"{path}/rotten"))["data"] == {"word": "this is rotten"}
         finally:
             await kube.delete(f"/api/v1/namespaces/{name}")
+
+
+async def test_watchers_of_every_kind_go_on_over_a_cut_and_see_each_change_once(
+    plane: ControlPlane, tmp_path: Path, tell: Callable[[str], None]
+) -> None:
+    """Begun lit, with a token and as the node, of all objects or some: none ends, none lists again, nothing is lost."""
+    name = "hub-dark-flock"
+    async with admin(plane) as kube, Site(plane, tmp_path / "site", node=name, flags=QUICK) as site:
+        try:
+            caller = await account(kube, name, "caller")
+            await keep_answers_of(kube, site, "*")
+            every = await flock(site.hub, kube, caller, plane.node_files(name), size=26, of_node=4)
+            changes = every.changes
+            for one in every.watchers:
+                pair = None if one.token else plane.node_files(name)
+                listed = await Reader(site, one.token, pair, one.agent).read(f"{one.path}?{one.selector}")
+                one.since = int(listed["metadata"]["resourceVersion"])
+            async with living(*every.watchers):
+                await until(lambda: set(every.answers.values()) == {1}, "all watches have begun")
+                await changes.create()
+                await every.settled()
+                await cut(site)
+                for _ in range(11):
+                    await changes.create()
+                    await changes.update()
+                await site.hub.said("upstream.lost")  # what the link holds back is not delivered after all
+                begun = asyncio.get_running_loop().time()
+                await site.link.heal()
+                await every.settled()
+                took = asyncio.get_running_loop().time() - begun
+                await changes.update()
+                await every.settled()
+        finally:
+            for path in (f"/api/v1/namespaces/{name}", CONFIG):
+                with contextlib.suppress(Missing):
+                    await kube.delete(path)
+    tell(f"heal: {len(every.watchers)} watchers saw {len(changes.made)} changes within {took:.1f} s")
+    assert (every.relists, every.torn, every.refused) == (0, [], [])
+    assert set(every.answers.values()) == {1}
