@@ -24,7 +24,7 @@ def verdicts(case: Case, points: Mapping[str, Rows]) -> list[Verdict]:
 
 
 def _told(verdict: Verdict) -> str:
-    value = "" if verdict.value is None else f" ({verdict.value:.2f})"
+    value = "" if verdict.value is None else f" ({verdict.value:{'.2f' if verdict.value >= 0.1 else '.4f'}})"
     remark = f" - {verdict.remark}" if verdict.remark else ""
     return f"{verdict.says}: {verdict.word}{value}{remark}"
 

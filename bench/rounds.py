@@ -17,6 +17,8 @@ from bench.process import RunError, load
 EVENTS_PER_SECOND = 400.0
 SETTLE = 1.5
 """Seconds that a candidate gets to write down what it keeps, and to find out that the cloud has gone."""
+LONGER = 4
+"""How much longer runs are that count few events."""
 UPDATED = 1000
 """Objects that updates are told of in turn."""
 TOO_NOISY = 0.15
@@ -28,8 +30,8 @@ class Pace:
     """How long and how often: rounds, seconds of each run, repeats of a run that others disturbed."""
 
     rounds: int = 3
-    seconds: float = 2.0
-    repeats: int = 2
+    seconds: float = 1.0
+    repeats: int = 1
 
 
 @dataclass(slots=True)
@@ -157,7 +159,7 @@ def _shared(case: Case, candidate: Running) -> int:
 def _updates(bench: Bench, case: Case, pace: Pace, point: int, candidate: Running, token: Path | None) -> Sample:
     candidate.upstream.settle(_shared(case, candidate))
     written = machine.written(candidate.child.pid)
-    seconds = 2 * pace.seconds
+    seconds = LONGER * pace.seconds
     found = _load(
         bench, case, candidate, token, "-watchers", 1, "-events", int(point * seconds), "-rate", point, "-settle",
         "-objects", UPDATED, "-control", candidate.upstream.control, deadline=seconds + 90,
@@ -170,7 +172,7 @@ def _updates(bench: Bench, case: Case, pace: Pace, point: int, candidate: Runnin
 
 
 def _lease(bench: Bench, case: Case, pace: Pace, _point: int, candidate: Running, token: Path | None) -> Sample:
-    seconds = 2 * pace.seconds
+    seconds = LONGER * pace.seconds
     found = _load(bench, case, candidate, token, "-seconds", seconds, deadline=seconds + 30)
     return {
         "p50_ms": found["p50_ms"], "p99_ms": found["p99_ms"], "cpu_us": found["cpu_s"] / found["requests"] * 1e6,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench import report
-from bench.candidates import GO_H1, GO_H2, HUB, NGINX
+from bench.candidates import FILES, GO_H1, GO_H2, HUB, NGINX
 from bench.cases import CASES, FIGURES, Case
 from bench.figures import Budget, Row, judge, ratio, summarise
 from bench.machine import Busy
@@ -77,6 +77,17 @@ def test_the_table_shows_rows_ratios_and_verdicts() -> None:
     ]
 
 
+def test_a_small_ratio_is_told_with_enough_digits() -> None:
+    """A fortieth is not read as "0.03", which might be more or less."""
+    budget = Budget("1", "p50_ms", 1 / 40, at_least=False, says="p50 <= 1/40 x Go files", peer=FILES)
+    case = Case("list-dark", "a list", "list", (1,), "connection", ("p50_ms",), budgets=(budget,))
+    points = {"1": {HUB: Row({"p50_ms": 7.6}, rounds=3), FILES: Row({"p50_ms": 346.0}, rounds=3)}}
+    assert report.table(case, points).splitlines()[-2:] == [
+        "  ours : Go files p50 ms 0.02",
+        "  budget p50 <= 1/40 x Go files: met (0.0220)",
+    ]
+
+
 def test_noise_is_marked_in_the_row() -> None:
     points = {"16": {HUB: Row({"rate": 1.0, "cpu_us": 1.0}, rounds=3, noisy=2)}}
     assert "noisy 2/3" in report.table(CASE, points)
@@ -108,6 +119,14 @@ def test_published_tables_replace_the_former_ones() -> None:
     assert "old" not in once
     assert once.endswith(f"{report.END}more words\n")
     assert report.published(once, ["a table"], about) == once
+
+
+def test_only_who_asks_as_a_kubelet_is_kept() -> None:
+    """A case about what the store gives or takes would measure a bare forward, if it were not kept."""
+    about_the_store = {case.key for case in CASES if case.dark or case.kind in ("keep", "memory", "start", "updates")}
+    assert about_the_store
+    assert about_the_store <= {case.key for case in CASES if case.kept}
+    assert not any(case.kept for case in CASES if case.key in ("get-tls", "list-tls", "watch", "rewatch"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.key)
