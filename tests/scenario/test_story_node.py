@@ -72,12 +72,20 @@ class Story:
     folder: Path
     lit: dict[str, str] = field(default_factory=dict)
     watches: dict[str, Watching] = field(default_factory=dict)
+    lists: int = 0
+    """Lists that the killed hub was asked for until kubelet and kube-proxy were watching again."""
 
     def watch(self, name: str, *args: str) -> Watching:
         """Start a kubectl that watches."""
         made = self.watches[name] = self.kubectl.watching(*args, log=self.folder / f"watch-{name}.log")
         made.spawn()
         return made
+
+    async def listed(self) -> int:
+        """Return how many lists local callers have asked this hub for, since it started."""
+        now = await self.site.hub.metrics()
+        mine = [key for key in now if key.startswith("yurt_hub_requests_total{") and 'verb="list"' in key]
+        return int(sum(now[key] for key in mine))
 
     async def kubelet_told(self, path: str) -> str:
         """Ask the kubelet's read-only port."""
@@ -175,6 +183,7 @@ async def _fill(kube: KubeClient) -> None:
         await kube.create(f"{SHOP}/pods", {"metadata": {"name": name, "labels": labels}, "spec": _spec(name)})
     for name in ("shop", "going", "changing"):
         await kube.create(f"{SHOP}/services", _service(name))
+    await there(kube, f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}")
     async with asyncio.timeout(2 * WITHIN):
         while not _is_true(await there(kube, f"/api/v1/nodes/{NODE}"), "Ready"):
             await asyncio.sleep(LOOK_EVERY)
@@ -270,8 +279,17 @@ def changed(dark: Story) -> Story:
 
 @pytest.fixture(scope="module")
 def restarted(changed: Story) -> Story:
-    """The hub was killed and is here again, all in the dark."""
-    run(start_again(changed.site))
+    """The hub was killed and is here again, all in the dark; kubelet and kube-proxy watch again."""
+
+    async def restart() -> None:
+        before = (await changed.site.hub.metrics())["yurt_hub_streams"]
+        await start_again(changed.site)
+        async with asyncio.timeout(WITHIN):
+            while (await changed.site.hub.metrics())["yurt_hub_streams"] < before - 1:  # less kubectl's
+                await asyncio.sleep(LOOK_EVERY)
+        changed.lists = await changed.listed()
+
+    run(restart())
     return changed
 
 
@@ -288,6 +306,11 @@ async def test_a_hub_that_was_killed_shows_the_same_from_its_disk(restarted: Sto
     said = await restarted.kubectl(*(SHOWN | NEVER_ASKED)[name])
     assert said.code == 0, said.err
     shows_the_same(name, restarted.lit[name], said.out)
+
+
+def test_watches_come_back_to_a_hub_that_was_killed_without_a_list(restarted: Story) -> None:
+    """It tells from its disk what they have seen last, so kubelet and kube-proxy go on from there."""
+    assert restarted.lists == 0
 
 
 @pytest.fixture(scope="module")
@@ -326,7 +349,7 @@ def healed(rebooted: Story) -> Healed:
     """The cloud is back, and whoever watches has heard what it missed."""
     story = rebooted
     audit = Audit(story.cloud)
-    counted: dict[str, float] = {}
+    counted: dict[str, int] = {}
 
     reflector = Watcher(
         lambda: story.site.hub.secure(story.cloud.node_files(NODE)),
@@ -342,7 +365,7 @@ def healed(rebooted: Story) -> Healed:
         await until(lambda: [len(one.events()) for one in watches] == [3, PODS], "two watches have begun in the dark")
         known = await Reader(story.site, pair=story.cloud.node_files(NODE)).read("/api/v1/services")
         reflector.since = int(known["metadata"]["resourceVersion"])
-        counted.update(await story.site.hub.metrics())
+        counted["lists"] = await story.listed()
         async with living(reflector):
             await until(lambda: reflector.answers == 1, "a watch as kube-proxy's has begun")
             await heal(story.site)
@@ -355,9 +378,7 @@ def healed(rebooted: Story) -> Healed:
         await story.runs(PODS - 1)
 
     async def lists() -> int:
-        now = await story.site.hub.metrics()
-        mine = [key for key in now if key.startswith("yurt_hub_requests_total{") and 'verb="list"' in key]
-        return int(sum(now[key] - counted.get(key, 0) for key in mine))
+        return await story.listed() - counted["lists"]
 
     run(begin())
     return Healed(story, audit, lambda: run(lists()), reflector)
