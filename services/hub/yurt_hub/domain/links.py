@@ -227,6 +227,10 @@ class LinkTable:
         self._turn = turn = (self._turn + 1) % len(best)
         return best[turn]
 
+    def may_ask(self) -> bool:
+        """Say whether any server may be chosen; unlike `choose` it takes no turn."""
+        return bool(self._best)
+
     def is_up(self, server: str) -> bool:
         """Say whether a server is in use: it answered, and has not been given up since."""
         return self._rows[server].state in (Link.UP, Link.SHAKY)

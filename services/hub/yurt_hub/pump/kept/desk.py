@@ -110,7 +110,7 @@ class Desk:
 
     def lit(self) -> bool:
         """Tell whether the cloud may be asked."""
-        return self._links.choose(self._clock()) is not None
+        return self._links.may_ask()
 
     def take(self, exchange: Exchange) -> bool:
         """Take care of a request, or return False: it goes to the cloud and leaves nothing here.
@@ -461,7 +461,9 @@ class Desk:
         if isinstance(verdict, Rejected):
             return UNAUTHORIZED
         if isinstance(verdict, Unknowable):
-            return missing(f"the cloud cannot be reached, and this token cannot be checked without it: {verdict.why}")
+            why = "; ".join(link.last_error for link in self._links.view() if link.last_error)
+            gone = f"the cloud cannot be reached ({why})" if why else "the cloud cannot be reached"
+            return missing(f"{gone}, and this token cannot be checked without it: {verdict.why}")
         return verdict.identity
 
     def _dark_read(self, exchange: Exchange, client: Caller, target: Target, name: str) -> None:
