@@ -120,6 +120,7 @@ class Cluster:
     """Requests are seen and not answered, until `release`."""
     pretty: bool = False
     _held: list[Request] = field(default_factory=list)
+    _made_up: set[int] = field(default_factory=set)
     _uid: int = 0
     _snapshots: dict[tuple[str, int], dict[Key, Object]] = field(default_factory=dict)
 
@@ -208,9 +209,8 @@ class Cluster:
         return Counter(f"{request.verb} {request.plural}" for request in self.asked)
 
     def made_up(self) -> set[int]:
-        """Versions that somebody asked with and that the server never gave out."""
-        texts = [r.query("resourceVersion") for r in self.asked]
-        return {int(text) for text in texts if text not in ("", "0")} - self.issued
+        """Versions that somebody asked with and that the server had not given out by then."""
+        return self._made_up
 
     # -- answers
 
@@ -229,6 +229,8 @@ class Cluster:
         if request.verb == "get" and kind and not name:
             request.verb = "watch" if watch else "list"
         self.asked.append(request)
+        if kind is not None and (text := request.query("resourceVersion")) not in ("", "0"):
+            self._made_up |= {int(text)} - self.issued
         if self.hold and request.path != "/readyz":
             self._held.append(request)
         else:

@@ -1,7 +1,7 @@
 """Random lives of a hub between clients that list and watch and a cloud that changes, vanishes, forgets and returns.
 
-At any time nobody is told of an object that the cloud did not have so; a list is the cloud's as of its version; and once
-all is quiet, what each client has put together from lists and events is what the cloud has.
+At any time nobody is told of an object that the cloud did not have so; a list is the cloud's as of its version; and
+once all is quiet, what each client has put together from lists and events is what the cloud has.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from kit.cluster import Cluster, Key, Object
 from kit.keeping import Hub, Told, World, request, until, world
+from kit.pump import Wire
 from kit.scripted import Keys
 
 NAMES = [(namespace, name) for namespace in ("a", "b") for name in ("x", "y", "z")]
@@ -52,13 +53,24 @@ class History:
 class Client:
     """Lists and watches as client-go does, and checks whatever it is told."""
 
-    def __init__(self, history: History, plural: str, path: str, query: dict[str, str], matches: Matches, **who: str):
+    def __init__(
+        self, history: History, plural: str, path: str, query: dict[str, str], matches: Matches, **who: str
+    ) -> None:
         self.history, self.plural, self.who, self.matches = history, plural, who, matches
         self.path = path + ("?" + urlencode(query) if query else "?")
         self.model: dict[Key, int] | None = None
         self.version = ""
-        self.lists = 0
         self.wrong = ""
+        self.present = asyncio.Event()
+        """Whether it lists and watches, or has hung up."""
+        self.present.set()
+        self._wire: Wire | None = None
+
+    def leave(self) -> None:
+        """Hang up, and do not come back before it is told to."""
+        self.present.clear()
+        if self._wire is not None:
+            self._wire.writer.transport.abort()
 
     def truth(self) -> dict[Key, int]:
         found = self.history.cluster.objects.get(self.plural, {}).items()
@@ -68,10 +80,12 @@ class Client:
         """Go on for ever; a hub that dies ends it."""
         try:
             while True:
-                await (self._watch(hub) if self.model is not None else self._list(hub))
+                await self.present.wait()
+                try:
+                    await (self._watch(hub) if self.model is not None else self._list(hub))
+                except (OSError, asyncio.IncompleteReadError):
+                    await asyncio.sleep(0.05)
                 await asyncio.sleep(0.01)
-        except (OSError, asyncio.IncompleteReadError):
-            return
         except AssertionError as err:
             self.wrong = f"{self.path} {self.who}: {err}"
 
@@ -82,7 +96,6 @@ class Client:
             await asyncio.sleep(0.05)
             return
         listed = json.loads(got.body)
-        self.lists += 1
         self.version = listed["metadata"]["resourceVersion"]
         model = {}
         for obj in listed["items"]:
@@ -106,7 +119,7 @@ class Client:
         return key
 
     async def _watch(self, hub: Hub) -> None:
-        wire = await hub.connect()
+        self._wire = wire = await hub.connect()
         try:
             target = f"{self.path}&watch=true&allowWatchBookmarks=true&resourceVersion={self.version}"
             wire.writer.write(request(target, **self.who))
@@ -119,6 +132,7 @@ class Client:
                 while (event := await watch.event(3600)) is not None and self.model is not None:
                     self._hear(event["type"], event["object"])
         finally:
+            self._wire = None
             await wire.close()
 
     def _hear(self, what: str, obj: Object) -> None:
@@ -166,7 +180,9 @@ STEPS = st.one_of(
         st.sampled_from(["web", "db"]), st.sampled_from(["n1", "n2"]),
     ),
     st.tuples(st.just("remove"), st.sampled_from(["pods", "pods", "services"]), st.sampled_from(NAMES)),
-    st.tuples(st.sampled_from(["refuse", "hush", "mend", "mend", "compact", "end", "abort", "bookmark", "quiet", "pause"])),
+    st.tuples(st.sampled_from(["refuse", "hush", "mend", "mend", "compact", "end", "abort"])),
+    st.tuples(st.sampled_from(["bookmark", "quiet", "pause"])),
+    st.tuples(st.sampled_from(["leave", "return"]), st.integers(0, 3)),
     st.tuples(st.sampled_from(["stop", "kill", "kill now"])),
 )  # fmt: skip
 
@@ -192,7 +208,7 @@ class Life:
                     while todo and restart is None:
                         restart = await self._step(hub, *todo.pop(0))
                     if restart is None:
-                        await self._quiet(hub)
+                        await self._quiet()
                         break
                 finally:
                     for task in tasks:
@@ -218,6 +234,10 @@ class Life:
             case "mend":
                 await self.sky.link.mend()
                 self.cut = False
+            case "leave":
+                self.clients[more[0]].leave()
+            case "return":
+                self.clients[more[0]].present.set()
             case "compact":
                 cluster.compact()
             case "end":
@@ -230,7 +250,7 @@ class Life:
             case "pause":
                 await asyncio.sleep(0.05)
             case "quiet":
-                await self._quiet(hub)
+                await self._quiet()
             case _:
                 if what == "kill now":
                     await hub.keeping.disk.flush()
@@ -243,14 +263,18 @@ class Life:
             assert not client.wrong, client.wrong
         return None
 
-    async def _quiet(self, hub: Hub) -> None:
+    async def _quiet(self) -> None:
         await self.sky.link.mend()
         self.cut = False
+        for client in self.clients:
+            client.present.set()
         for client in self.clients:
             try:
                 await until(lambda client=client: client.wrong or client.model == client.truth(), "the truth")  # type: ignore[misc]
             except AssertionError:
-                raise AssertionError(f"{client.path}: {client.model}, not {client.truth()}, at {client.version}") from None
+                raise AssertionError(
+                    f"{client.path}: {client.model}, not {client.truth()}, at {client.version}"
+                ) from None
             assert not client.wrong, client.wrong
 
 
