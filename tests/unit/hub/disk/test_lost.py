@@ -105,3 +105,13 @@ def test_a_log_without_damage_carries_no_note(root: Path) -> None:
     assert b"!lost" in (root / "cache" / "objects.log").read_bytes(), "dropped, and still in the file"
     assert fsck_main([str(root / "cache"), "--repair"]) == 0
     assert b"!lost" not in (root / "cache" / "objects.log").read_bytes()
+
+
+def test_a_note_that_has_rotted_itself_stands_for_keys_that_nobody_knows(root: Path) -> None:
+    flushed(opened(root))
+    rot(root, b'"keys": ["o/')
+    for _ in range(2):
+        disk = opened(root)
+        assert (disk.report.lost, disk.report.nameless) == (frozenset(), 1)
+        flushed(disk)
+    assert hub_starts(root).find(SET, NODE) is None

@@ -17,7 +17,8 @@ import structlog
 from yurtcore.errors import BadInput
 
 from yurt_hub.adapters.disk.folder import DiskFolder, Folder
-from yurt_hub.adapters.disk.opening import LOST, Opened, Report, opened
+from yurt_hub.adapters.disk.losses import LOST
+from yurt_hub.adapters.disk.opening import Opened, Report, opened
 from yurt_hub.adapters.disk.pending import Flushed, Pending
 from yurt_hub.adapters.disk.records import MOST_KEY
 from yurt_hub.adapters.disk.sealing import Sealer

@@ -7,25 +7,20 @@ The new log names what was given up, until the owner has taken note (`DiskLog.no
 a repair by a person, would otherwise leave a log that looks whole and lacks something.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from yurtcore.errors import BadInput
 
 from yurt_hub.adapters.disk.folder import File, Folder
+from yurt_hub.adapters.disk.losses import LOST, note, read_note
 from yurt_hub.adapters.disk.records import HEADER, Ident, Kind, UnknownVersionError
 from yurt_hub.adapters.disk.rewrite import Rotten, TooBig, begun, compaction
 from yurt_hub.adapters.disk.scan import Damage, Found, scan, text
 from yurt_hub.adapters.disk.sealing import Sealer
 from yurt_hub.adapters.disk.segment import LOG, NEXT, Batch, Bounds, Segment
-
-LOST: Final = "!lost"
-"""Key of the record that names what repairs gave up."""
-MOST_LOST: Final = 10_000
-"""Keys that it names; when there are more, one that nobody knows stands for them."""
 
 
 @dataclass(slots=True)
@@ -45,18 +40,13 @@ class Report:
     nameless: int = 0
     """Lost records whose keys nobody knows: new ones, whose heads were hit."""
     damages: tuple[Damage, ...] = ()
-    earlier: frozenset[str] = frozenset()
-    """Keys given up by earlier repairs that the owner has not taken note of."""
+    lost: frozenset[str] = frozenset()
+    """Keys whose values were given up, now or by a repair that the owner has not taken note of; all of them."""
     seconds: float = 0.0
     repaired: bool = True
     """Whether the folder is in order now."""
     trouble: str = ""
     """Why it is not."""
-
-    @property
-    def lost(self) -> frozenset[str]:
-        """Keys whose values were given up, now or by a repair that the owner has not taken note of."""
-        return self.earlier.union(key for damage in self.damages for key in damage.keys)
 
     def tell(self, log: Any) -> None:
         """One line for the log of the process, if there is something to say."""
@@ -131,20 +121,20 @@ def unsealed(found: Found, sealer: Sealer) -> dict[str, bytes]:
 
 def reported(found: Found) -> Report:
     """The report about a scan."""
-    note = found.latest.get(LOST.encode())
-    earlier, nameless = _read_lost(note.value) if note is not None else (frozenset[str](), 0)
+    noted = found.latest.get(LOST.encode())
+    earlier, nameless = read_note(noted.value) if noted is not None else (frozenset[str](), int(LOST in found.lost))
     return Report(
         size=found.size,
         records=found.records,
         batches=found.batches,
-        keys=len(found.latest) - (note is not None),
+        keys=len(found.latest) - (noted is not None),
         sealed=sum(latest.kind is Kind.SEALED for latest in found.latest.values()),
         live=sum(latest.length for latest in found.latest.values()),
         torn=found.torn if found.ident else 0,
         damaged=found.damaged,
-        nameless=found.nameless + nameless + found.damaged - len(found.damages),
+        nameless=found.nameless + nameless,
         damages=tuple(found.damages),
-        earlier=earlier,
+        lost=(earlier | found.lost) - {LOST},
     )
 
 
@@ -172,8 +162,8 @@ def repaired(
         return made[0] if made else None
     segment = _segment(file, found, found.ident)
     if found.damaged or whole:
-        note = {LOST: (_lost(report), False)} if found.damaged else {}
-        segment.unsure = not _try(report, lambda: made.append(_copied(folder, segment, sealer, bounds, note)))
+        batch: Batch | None = {LOST: (note(report.lost, report.nameless), False)} if found.damaged else None
+        segment.unsure = not _try(report, lambda: made.append(_copied(folder, segment, sealer, bounds, batch)))
     elif found.torn:
         segment.unsure = not _try(report, lambda: _cut(file, found.end))
     if not made:
@@ -188,20 +178,8 @@ def _segment(file: File, found: Found, ident: Ident) -> Segment:
     return segment
 
 
-def _lost(report: Report) -> bytes:
-    keys, nameless = sorted(report.lost), report.nameless
-    if len(keys) > MOST_LOST:
-        keys, nameless = [], nameless + 1
-    return json.dumps({"keys": keys, "nameless": nameless}).encode()
-
-
-def _read_lost(note: bytes) -> tuple[frozenset[str], int]:
-    told = json.loads(note)
-    return frozenset(told["keys"]), int(told["nameless"])
-
-
-def _copied(folder: Folder, segment: Segment, sealer: Sealer, bounds: Bounds, note: Batch) -> Segment:
-    run = compaction(folder, segment, sealer, bounds=bounds, batch=note or None)
+def _copied(folder: Folder, segment: Segment, sealer: Sealer, bounds: Bounds, batch: Batch | None) -> Segment:
+    run = compaction(folder, segment, sealer, bounds=bounds, batch=batch)
     while True:
         try:
             next(run)

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Iterator
 
 from yurt_hub.adapters.disk.cursor import KINDS
 from yurt_hub.adapters.disk.folder import File, Folder
+from yurt_hub.adapters.disk.losses import LOST, note
 from yurt_hub.adapters.disk.records import CRC, HEAD, Encoder, Kind, head_sum
 from yurt_hub.adapters.disk.sealing import Sealer
 from yurt_hub.adapters.disk.segment import (
@@ -71,7 +72,7 @@ def compaction(
     Without a batch it pauses between groups, and the old log may be appended to meanwhile; what was is copied without a
     pause, so that no rate of appending keeps it from its end. Returns the new segment, which is on the disk. Raises
     OSError, Rotten, TooBig (for `bounds.file`); the old log is then as good as before, or `unsure` if the switch itself
-    failed. With a list for the `lost`, what can't be read is left out and its keys are named there.
+    failed. With a list for the `lost`, what can't be read is left out; its keys are named there and in the log.
     """
     file, encoder = fresh(folder, old.number, sealer.chance)
     target = _Target(file, encoder, bound=bounds.file)
@@ -86,10 +87,11 @@ def compaction(
                 if pausing and group is not groups[-1]:
                     yield
         gone = [key for key in target.index if key not in old.index]
-        if gone or batch:
+        if gone or batch or lost:
             for key in gone:
                 del target.index[key]
-            target.write([*((Kind.DROP, key, b"") for key in gone), *sealed(_puts(batch), sealer)])
+            dropped = ((Kind.DROP, key, b"") for key in gone)
+            target.write([*dropped, *sealed(_puts(batch), sealer), *_noted(old, lost)])
         _switch(folder, target, old)
     except BaseException:
         discard(folder, file)
@@ -102,7 +104,8 @@ def begun(folder: Folder, sealer: Sealer, *, bounds: Bounds, batch: Batch | None
     file, encoder = fresh(folder, 0, sealer.chance)
     target = _Target(file, encoder, bound=bounds.file)
     try:
-        target.write(sealed(_puts(batch), sealer))
+        if batch:
+            target.write(sealed(_puts(batch), sealer))
         _switch(folder, target)
     except BaseException:
         discard(folder, file)
@@ -111,7 +114,7 @@ def begun(folder: Folder, sealer: Sealer, *, bounds: Bounds, batch: Batch | None
 
 
 def _switch(folder: Folder, target: _Target, old: Segment | None = None) -> None:
-    target.file.sync()
+    target.write(())  # an end behind the last batch: the file gets its name when it is whole, so damage there is rot
     folder.rename(NEXT, LOG)
     try:
         folder.sync()
@@ -165,6 +168,11 @@ def _checked(old: Segment, where: int, name: bytes) -> tuple[Kind, bytes]:
     if head_sum(old.ident, at, data[: HEAD.size - CRC.size], name) != head_crc or zlib.crc32(value, head_crc) != crc:
         raise Rotten(f"the record at {at} is damaged")
     return KINDS[kind], value
+
+
+def _noted(old: Segment, lost: list[str] | None) -> Iterator[tuple[Kind, str, bytes]]:
+    if lost:  # what an older note names is not read again: a key that nobody knows stands for it
+        yield Kind.PUT, LOST, note(lost, int(LOST in old.index))
 
 
 def _puts(batch: Batch | None) -> dict[str, Value | None]:

@@ -57,6 +57,8 @@ class Found:
     damages: list[Damage] = field(default_factory=list)
     damaged: int = 0
     """Bad stretches, listed or not; a torn end is none."""
+    lost: set[str] = field(default_factory=set)
+    """Keys whose values were given up, all of them."""
     nameless: int = 0
     """Records among them of which only the key's checksum is known, and nothing older bore it."""
 
@@ -68,6 +70,7 @@ class Found:
     def name(self, damage: Damage) -> None:
         """Note a bad stretch."""
         self.damaged += 1
+        self.lost.update(damage.keys)
         if len(self.damages) < MOST_NAMED:
             self.damages.append(damage)
 

@@ -59,11 +59,6 @@ def as_bytes(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")
 
 
-def cost(key: bytes, size: int) -> int:
-    """Bytes that a record takes in a log, its line in a commit included."""
-    return EXTRA + ENTRY + len(key) + size
-
-
 class Segment:
     """An open log file. `index` maps keys to position and length (`place`), `end` is behind the last whole batch."""
 
@@ -96,21 +91,18 @@ class Segment:
         """Of the next batch."""
         return self._encoder.number
 
-    def after(self, batch: Batch) -> int:
-        """What `live` will be when the batch is written."""
-        live = self.live
+    def weigh(self, batch: Batch) -> tuple[int, int]:
+        """What `live` will be when the batch is written, and the most by which the file will have grown."""
+        live, most = self.live, COMMIT
         for key, value in batch.items():
+            size = EXTRA + ENTRY + (len(key) if key.isascii() else len(as_bytes(key)))
             if (old := self.index.get(key)) is not None:
                 live -= length_of(old) + ENTRY
             if value is not None:
-                live += cost(as_bytes(key), len(value[0]) + (SEALED if value[1] else 0))
-        return live
-
-    def most(self, batch: Batch) -> int:
-        """Most bytes by which the batch makes the file grow."""
-        return COMMIT + sum(
-            cost(as_bytes(key), 0 if value is None else len(value[0]) + SEALED) for key, value in batch.items()
-        )
+                size += len(value[0]) + (SEALED if value[1] else 0)
+                live += size
+            most += size
+        return live, most
 
     def append(self, batch: Batch, sealer: Sealer) -> None:
         """Write a batch and return when it is on the disk; after an OSError nothing of it counts."""

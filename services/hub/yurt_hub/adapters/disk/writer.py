@@ -136,8 +136,9 @@ class Writer:
         return self.segment is not None and key in self.segment.index
 
     def _append(self, segment: Segment, batch: Batch) -> None:
-        self._admit(segment.after(batch))
-        if segment.end + segment.most(batch) <= self._bounds.file:
+        live, most = segment.weigh(batch)
+        self._admit(live)
+        if segment.end + most <= self._bounds.file:
             before = segment.end
             segment.append(batch, self._sealer)
             self._succeeded(segment.end - before)
@@ -200,7 +201,8 @@ class Writer:
             except TooBig as err:
                 raise Retry("what is to be kept is more than the quota allows") from err
         else:
-            self._admit(self.segment.after(batch))
+            live, _ = self.segment.weigh(batch)
+            self._admit(live)
             late = self.counts.stopped != "" and self.clock() - self._stopped_at >= PATIENCE
             lost: list[str] | None = [] if late else None
             self._finish(self._compaction_of(self.segment, batch, lost))
