@@ -12,8 +12,6 @@ from bench.figures import Sample
 from bench.process import Child, RunError, load
 
 IDLE_SETTLE = 1.0
-WRITE_SETTLE = 1.0
-"""Seconds that a candidate gets to write down what it keeps before it is killed."""
 
 
 def idle(bench: Bench, case: Case, _point: int, name: str, token: Path | None) -> Sample:
@@ -66,8 +64,7 @@ def start(bench: Bench, case: Case, _point: int, name: str, token: Path | None) 
         ) as candidate:  # fmt: skip
             for path in (TEN_PODS, SERVICES):
                 command = [*caller(bench, "list", candidate.plain, token), "-kept", "-seconds", "0", "-path", path]
-                load(command, core=bench.load_core, deadline=30)
-            time.sleep(WRITE_SETTLE)
+                load([*command, "-pids", str(candidate.child.pid), "-settle"], core=bench.load_core, deadline=60)
             cloud.go_dark()
             candidate.child.process.kill()
         first = ("-kept", "-stored", "-path", TEN_PODS)

@@ -16,7 +16,7 @@ from bench.process import RunError, load
 
 EVENTS_PER_SECOND = 400.0
 SETTLE = 1.5
-"""Seconds that a candidate gets to write down what it keeps, and to find out that the cloud has gone."""
+"""Seconds that a candidate gets to find out that the cloud has gone."""
 LONGER = 4
 """How much longer runs are that count few events."""
 UPDATED = 1000
@@ -192,8 +192,7 @@ def _shares(case: Case, found: Mapping[str, float], candidate: Running) -> Sampl
 def _into_the_dark(bench: Bench, candidate: Running) -> None:
     """Have a candidate keep the long list, take the cloud away, and wait until it answers by itself."""
     asks = [*caller(bench, "list", candidate.plain, None), "-kept", "-pids", str(candidate.child.pid)]
-    load([*asks, "-seconds", "0"], core=bench.load_core, deadline=30)
-    time.sleep(SETTLE)
+    load([*asks, "-seconds", "0", "-settle"], core=bench.load_core, deadline=60)
     candidate.upstream.go_dark()
     asks = [*caller(bench, "first", candidate.plain, None), "-kept", "-stored"]
     first_answer(candidate.child, asks, core=bench.load_core)

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -76,6 +77,8 @@ type cache struct {
 	dir  string
 	raw  bool
 	dark atomic.Bool
+	// One list is written at a time.
+	lists sync.Mutex
 }
 
 // probe looks every second whether the cloud is there.
@@ -165,6 +168,8 @@ func (c *cache) keepList(place string, body io.Reader) {
 	if err != nil || json.Unmarshal(text, &list) != nil {
 		return
 	}
+	c.lists.Lock()
+	defer c.lists.Unlock()
 	former := place + ".former"
 	_ = os.Rename(place, former)
 	for _, item := range list.Items {

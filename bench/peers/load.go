@@ -129,6 +129,7 @@ func listCommand(args []string) error {
 	c.flags(flags, listPath)
 	conns := flags.Int("conns", 1, "connections")
 	length := flags.Float64("seconds", 2, "measured time, at least one whole list for each connection")
+	settle := flags.Bool("settle", false, "return when the processes under test are quiet again")
 	_ = flags.Parse(args)
 	client, err := c.client(1 << 20)
 	if err != nil {
@@ -176,6 +177,9 @@ func listCommand(args []string) error {
 	out.used(cpuOf(c.pids).since(before))
 	out.latencies(all)
 	out.First = quantile(firsts, 0.5)
+	if *settle {
+		untilQuiet(c.pids)
+	}
 	return printJSON(out)
 }
 
