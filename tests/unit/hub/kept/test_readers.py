@@ -9,6 +9,7 @@ from kit.kept import Records, bookmark, dump
 from yurt_hub.domain.kept.feed import Feed, LogLimits
 from yurt_hub.domain.kept.forms import OBJECTS, Form, Shape
 from yurt_hub.domain.kept.objects import ListRead, Obj, read_event, read_list, read_object
+from yurt_hub.domain.kept.quota import Limits
 from yurt_hub.domain.kept.readers import Options, Reader, options
 from yurt_hub.domain.kept.sets import SetKey, set_key
 from yurt_hub.domain.kept.store import Permit, Store
@@ -161,6 +162,19 @@ def test_a_set_that_is_forgotten_ends_its_watches() -> None:
     assert seen(reader) == [("ERROR", "410", 0)]
     with pytest.raises(Gone):
         Reader(feed, PODS, Options(10))
+
+
+def test_a_set_that_is_not_kept_is_not_listed_again_and_again() -> None:
+    feed = Feed(Store(Records(), Limits(members=1)), PODS)
+    assert feed.listed(read(10, [obj("x", 3), obj("y", 4)]), ME, since=1.0) == []
+    assert feed.refused == "2 objects; at most 1 are kept of a set"
+    assert feed.resume_version == 10
+    tell(feed, ("MODIFIED", obj("x", 11)))
+    with pytest.raises(Gone):
+        Reader(feed, PODS, Options(10))
+    feed.expired()
+    feed.listed(read(20, [obj("x", 13)]), ME, since=1.0)
+    assert (feed.refused, feed.resume_version) == ("", 20)
 
 
 def test_bookmarks_are_the_clouds_and_only_for_those_who_want_them(feed: Feed) -> None:

@@ -202,9 +202,9 @@ def test_a_cloud_that_was_set_back_is_believed() -> None:
     store = Store(Records())
     store.put_list(ALL, read(90, [obj("x", 80)]), permit(now=10.0))
     store.put_list(WEB, read(95, [obj("x", 80)]), permit(now=11.0))
-    in_flight = store.put_list(ALL, read(50, []), permit(now=12.0), since=9.0)
-    assert not in_flight.set_back, "it was asked for before the last news"
-    listed = store.put_list(ALL, read(50, [obj("x", 40)]), permit(now=13.0), since=12.5)
+    in_flight = store.put_list(ALL, read(50, []), permit(now=140.0), since=100.0)
+    assert not in_flight.set_back, "it may have been asked for before the last news"
+    listed = store.put_list(ALL, read(50, [obj("x", 40)]), permit(now=150.0), since=140.0)
     assert listed.set_back
     assert found(store, "x") == 40
     assert store.horizon(PODS) == 50
@@ -286,14 +286,16 @@ def test_what_was_read_longest_ago_goes_first() -> None:
     assert store.size <= 8000
 
 
-def test_what_a_feed_keeps_goes_after_what_none_does() -> None:
-    store = Store(Records(), Limits(sets=3))
-    fill(store, 3)
-    for coverage in store.coverages()[:2]:
+def test_what_a_feed_keeps_stays() -> None:
+    store = Store(Records(), Limits(sets=3, sets_per_identity=2))
+    for at in range(3):
+        one = key(f"/api/v1/namespaces/f{at}/pods")
+        coverage = store.put_list(one, read(1, []), permit("me", float(at))).coverage
+        assert coverage is not None
         coverage.fed = True
-    fill_one = key("/api/v1/namespaces/last/pods")
-    store.put_list(fill_one, read(1, []), permit("me", 60.0))
-    assert [one.key.namespace for one in store.coverages()] == ["n0", "n1", "last"]
+    listed = store.put_list(ALL, read(1, []), permit("other", 60.0))
+    assert (listed.coverage, listed.why) == (None, "the quota of the store is used up")
+    assert [one.key.namespace for one in store.coverages()] == ["f0", "f1", "f2"]
 
 
 def test_what_kubelet_and_kube_proxy_need_never_goes() -> None:

@@ -84,6 +84,9 @@ class Feed:
         """The log holds all that happened after this version."""
         self.gaps: list[tuple[int, int]] = []
         """Versions between which the log tells differences that a list found, not every event."""
+        self.refused = ""
+        """Why the set is not kept, though it was listed; "" when it is. The watch then runs for nobody: end it."""
+        self._refused_at = 0
         self._own: Coverage | None = None
 
     @property
@@ -113,7 +116,11 @@ class Feed:
     def resume_version(self) -> int | None:
         """The version from which the upstream watch goes on; None when the set has to be listed first."""
         coverage = self.coverage
-        if self._relist or coverage is None or coverage.torn or coverage.version == 0:
+        if self._relist:
+            return None
+        if coverage is None and self.refused:
+            return self._refused_at  # listing it again and again would not help
+        if coverage is None or coverage.torn or coverage.version == 0:
             return None
         return coverage.version
 
@@ -131,7 +138,9 @@ class Feed:
         """The whole set was listed; `since` as in `Store.put_list`. Gives what readers will be told."""
         own = self.coverage
         result = self._store.put_list(self.key, read, permit, since=since, fed=True)
+        self.refused = result.why
         if result.coverage is None:
+            self._relist, self._refused_at = False, read.version
             return []
         self._relist = self._relist and result.coverage.version > read.version
         if result.set_back:

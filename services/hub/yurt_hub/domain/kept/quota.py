@@ -1,13 +1,11 @@
 """How much is kept, and what goes first when it is too much.
 
-The order of eviction, until what is left fits:
+Sets go until what is left fits: those that neither kubelet nor kube-proxy asked for and that no feed keeps up to date,
+the one first that was read longest ago. If that is not enough, what has just come is not kept.
 
-1. sets that neither kubelet nor kube-proxy asked for and that no feed keeps up to date, those first that were read
-   longest ago;
-2. the same with a feed, those first that were read longest ago.
-
-What the kubelet or kube-proxy asked for never goes. A single identity can only push out its own sets: one that has too
-many loses the one that it read longest ago.
+What the kubelet or kube-proxy asked for never goes, and is kept beyond all bounds. What a feed keeps goes when its feed
+ends: evicted earlier, it would be listed again at once. A single identity can only push out its own sets: one that has
+too many loses the one that it read longest ago.
 """
 
 from typing import TYPE_CHECKING
@@ -55,8 +53,8 @@ def shed(store: "Store", keep: Coverage | None = None) -> list[Coverage]:
 
 def order_of_eviction(store: "Store", keep: Coverage | None = None) -> list[Coverage]:
     """The sets that may go, the first to go first."""
-    may_go = [one for one in store.coverages() if not one.needed]
-    return sorted(may_go, key=lambda one: (one is keep, one.fed, one.used, one.id))
+    may_go = [one for one in store.coverages() if not one.needed and not one.fed]
+    return sorted(may_go, key=lambda one: (one is keep, one.used, one.id))
 
 
 def stale(coverage: Coverage, now: float, idle: float) -> bool:
@@ -74,7 +72,8 @@ def bound_sets(store: "Store", identity: str, keep: Coverage) -> None:
     """Take from an identity with too many sets the ones that it read longest ago; sets that nobody may read go."""
     own = [one for one in store.coverages() if identity in one.callers and not one.needed and one is not keep]
     excess = len(own) + 1 - store.limits.sets_per_identity
-    for coverage in sorted(own, key=lambda one: (one.fed, one.callers[identity], one.id))[: max(0, excess)]:
+    may_go = sorted((one for one in own if not one.fed), key=lambda one: (one.callers[identity], one.id))
+    for coverage in may_go[: max(0, excess)]:
         del coverage.callers[identity]
         if not coverage.callers:
             store.forget(coverage.key)

@@ -11,6 +11,7 @@ Rules:
 """
 
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from yurtcore.wire.gvr import Gvr
 
@@ -25,6 +26,9 @@ from yurt_hub.domain.kept.sets import SetKey
 from yurt_hub.domain.kept.shelf import Shelf
 
 __all__ = ["Absent", "Change", "Found", "Listed", "Permit", "Store", "Unknown"]
+
+IN_FLIGHT: Final = 120.0
+"""Seconds after which no answer to an earlier request is still on its way."""
 
 
 class Store:
@@ -47,7 +51,8 @@ class Store:
         A set that a feed keeps up to date is changed by that feed alone (`fed`), since its readers have to be told; a
         list that somebody else asked for then only permits.
         `since` is the wall time at which it was asked for, None when the answer may come from an API server's cache
-        (`resourceVersion=0`) and be older than what others were told.
+        (`resourceVersion=0`) and be older than what others were told. A feed lists when none of its own requests is on
+        its way.
         """
         fresh, version, now = {obj.key: obj for obj in read.items}, read.version, permit.now
         shelf = self._shelf(key.gvr)
@@ -56,7 +61,7 @@ class Store:
         most = self.limits.members
         if len(fresh) > most and not permit.needed and not (found and found.needed):
             return Listed(None, [], before, why=f"{len(fresh)} objects; at most {most} are kept of a set")
-        set_back = found is not None and version < before and since is not None and since >= found.confirmed
+        set_back = found is not None and version < before and _later(found, since, fed=fed)
         if found is not None and ((version < before and not set_back) or (found.fed and not fed)):
             if shelf.dress(found, fresh, read.columns):
                 self._write(found)
@@ -351,3 +356,8 @@ class Store:
     def _write_version(self, coverage: Coverage) -> None:
         coverage.moved = False
         self._recorder.put(f"{VERSION}{coverage.id}", encode(coverage.version_record()), secret=False)
+
+
+def _later(known: Coverage, since: float | None, *, fed: bool) -> bool:
+    """Whether a list was surely asked for after all that is known of its set was said."""
+    return since is not None and (fed or since >= known.confirmed + IN_FLIGHT)
