@@ -459,6 +459,8 @@ async def test_watchers_of_every_kind_go_on_over_a_cut_and_see_each_change_once(
                 await until(lambda: set(every.answers.values()) == {1}, "all watches have begun")
                 await changes.create()
                 await every.settled()
+                # two that list the same set one after the other: the first may find its version overtaken
+                relists = every.relists
                 await cut(site)
                 for _ in range(11):
                     await changes.create()
@@ -475,5 +477,5 @@ async def test_watchers_of_every_kind_go_on_over_a_cut_and_see_each_change_once(
                 with contextlib.suppress(Missing):
                     await kube.delete(path)
     tell(f"heal: {len(every.watchers)} watchers saw {len(changes.made)} changes within {took:.1f} s")
-    assert (every.relists, every.torn, every.refused) == (0, [], [])
+    assert (every.relists - relists, every.torn, every.refused) == (0, [], [])
     assert set(every.answers.values()) == {1}
