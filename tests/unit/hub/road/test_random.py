@@ -222,7 +222,9 @@ class Life:
         match what:
             case "put":
                 plural, (namespace, name), app, node = more
-                cluster.put(plural, name, namespace, labels={"app": app}, spec={"nodeName": node})
+                there = cluster.objects.get(plural, {}).get((namespace, name))
+                spec = there["spec"] if there else {"nodeName": node}  # a pod stays on its node until it is deleted
+                cluster.put(plural, name, namespace, labels={"app": app}, spec=spec)
             case "remove":
                 plural, (namespace, name) = more
                 if (namespace, name) in cluster.objects.get(plural, {}):

@@ -44,6 +44,8 @@ Counted = TypeVar("Counted")
 PATIENCE = {Link.UP: 4.5, Link.SHAKY: 2.0, Link.TRYING: 0.4, Link.DOWN: 0.0}
 """Seconds that a read waits for the cloud before it is answered from here, by what is known of the link."""
 
+LOOK = 0.25
+"""Seconds between looks at whether a read still has to wait: what is known of the link may have changed."""
 RECENT = 3.0
 """Seconds since the cloud's last byte for which a slow answer is waited for; probes ask for one every second."""
 AGENTS = 1000
@@ -293,7 +295,7 @@ class Desk:
         """Send a request to the cloud; its answer passes, and a copy goes to `copy`."""
         assert exchange.client is not None  # noqa: S101 - it has just come
         exchange.client = Tee(exchange.client, copy)
-        exchange.patience = self._patience()
+        exchange.patience = min(self._patience(), LOOK)
         self._cloud.open(exchange)
 
     def _patience(self) -> float:
@@ -309,10 +311,10 @@ class Desk:
         waits = self._clock() - exchange.started
         patience = self._patience()
         if waits < patience:
-            exchange.patience = patience
+            exchange.patience = waits + LOOK
             return
-        if self._heard():
-            exchange.patience = waits + 1.0  # the cloud lives, and is slow
+        if self.lit() and self._heard():
+            exchange.patience = waits + LOOK  # the cloud lives, and is slow
             self._cloud.suspect(exchange)
             return
         exchange.patience = float("inf")
