@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.crash import MemoryFolder
 from kit.driven import SMALL, Driven, State, read
+from yurt_hub.adapters.disk.losses import LOST, note
 from yurt_hub.adapters.disk.opening import opened
 from yurt_hub.adapters.disk.records import HEAD, HEADER, NEAR
 from yurt_hub.adapters.disk.sealing import Sealer
@@ -140,6 +141,56 @@ def test_rot_before_a_torn_end_costs_neither_more_than_it_must() -> None:
     found, report = read({LOG: bytes(rotten)})
     assert found == {"pods/a": b"2"}
     assert (report.damaged, report.damages[0].what) == (1, "commit")
+
+
+def test_what_is_left_of_a_torn_batch_does_not_undo_the_one_written_over_it() -> None:
+    """The commit of a torn batch still stands behind a shorter batch in its place: the shorter one counts."""
+    log = Driven(MemoryFolder())
+    log.put("pods/a", b"1")
+    assert log.flush()
+    before = bytes(log.disk.contents[log.disk.inodes[LOG]])
+    log.put("pods/b", b"torn" * 50)
+    assert log.flush()
+    longer = bytes(log.disk.contents[log.disk.inodes[LOG]])
+    torn = before + bytes(60) + longer[len(before) + 60 :]
+    after = Driven(MemoryFolder({LOG: torn}))
+    assert after.loaded == {"pods/a": b"1"}
+    after.put("pods/c", b"new")
+    assert after.flush()
+    shorter = bytes(after.disk.contents[after.disk.inodes[LOG]])
+    assert shorter[: len(before)] == before
+    both = MemoryFolder({LOG: shorter + torn[len(shorter) :]})
+    first = opened(both, Sealer(bytes(32)), bounds=SMALL)
+    assert first.values == {"pods/a": b"1", "pods/c": b"new"}
+    assert (first.report.damaged, first.report.torn) == (0, len(torn) - len(shorter))
+    second = opened(both, Sealer(bytes(32)), bounds=SMALL)
+    assert second.values == first.values
+    assert second.report.torn == 0
+
+
+def test_rot_that_a_compaction_meets_is_not_copied() -> None:
+    """A record that was whole when the log was opened and is not any more: its key is given up and named.
+
+    A note that was there already is not read again: what it names becomes a key that nobody knows.
+    """
+    log = Driven(MemoryFolder())
+    log.pending.set(LOST, (note({"pods/earlier"}, 0), False))
+    for number in range(4):
+        log.put(f"pods/{number}", b"value %d" % number * 20)
+    assert log.flush()
+    content = log.disk.contents[log.disk.inodes[LOG]]
+    content[content.index(b"value 2") + 6] ^= 1
+    log.put("pods/3", b"x" * 900)
+    assert log.flush()
+    log.drop("pods/3")
+    assert log.flush()
+    assert log.writer.idle() == 0.0, "a compaction is running"
+    for log.now in (0.0, 1.0, 100.0):
+        log.step()
+        log.flush()
+    found, report = read({name: bytes(log.disk.contents[inode]) for name, inode in log.disk.inodes.items()})
+    assert found == {key: value for key, value in log.states[-1].items() if key != "pods/2"}
+    assert (report.damaged, report.lost, report.nameless) == (0, {"pods/2"}, 1)
 
 
 def test_places_that_the_disk_cannot_read_are_damage_like_any_other() -> None:
