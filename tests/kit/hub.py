@@ -24,6 +24,8 @@ from yurtsim.processes import Child, free_ports
 
 COMPONENTS: Final = "kubelet,kube-proxy,kubemark"
 WITHIN: Final = 60.0
+OWN_WATCHES: Final = 1
+"""Streams of the hub itself: it follows the ConfigMap yurt-hub-cfg."""
 """Seconds for anything that a process is waited for; a busy machine needs a few of them."""
 LOOK_EVERY: Final = 0.05
 STREAM_LIMIT: Final = 1024 * 1024

@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 from kit.accounts import Account, account, admin
-from kit.hub import WITHIN, Hub, Site, ask, request, until
+from kit.hub import OWN_WATCHES, WITHIN, Hub, Site, ask, request, until
 from kit.plane import MakePlane
 from kit.watchers import Watcher, living
 from yurtsim.controlplane import ControlPlane
@@ -235,7 +235,7 @@ def as_nobody() -> tuple[str, ...]:
 async def test_a_signal_ends_a_hub_with_twenty_open_watches(
     plane: ControlPlane, caller: Account, tmp_path: Path, end: signal.Signals
 ) -> None:
-    """Exit code 0, no traceback, no port, and nothing in its folder but its lock."""
+    """Exit code 0, no traceback, no port, and nothing in its folder but its lock and its store."""
     async with watched(plane, caller, tmp_path) as site:
         process = site.hub.child
         os.kill(process.pid, end)
@@ -244,7 +244,8 @@ async def test_a_signal_ends_a_hub_with_twenty_open_watches(
     assert site.hub.lines()[-1]["event"] == "hub.stopping"
     assert site.hub.lines()[-1]["streams"] == 20
     assert not [line for line in site.hub.lines() if "text" in line]
-    assert [path.name for path in (tmp_path / "site" / "root").iterdir()] == ["hub.lock"]
+    left = sorted(path.name for path in (tmp_path / "site" / "root").iterdir())
+    assert left == ["cache", "hub.lock", "seal.key"]
     assert not any(listens(port) for port in (site.hub.control, site.hub.plain_port, site.hub.secure_port))
 
 
@@ -277,7 +278,7 @@ async def test_a_hub_that_was_killed_starts_again_as_if_nothing_had_been(
         await site.hub.said("link.changed", now="up", after=mark)
         got = await ask(await site.hub.secure(), request("/version", token=caller.token))
         assert got.status == 200
-        await streams(site, 20)
+        await streams(site, 20 + OWN_WATCHES)
 
 
 async def streams(site: Site, count: int) -> None:

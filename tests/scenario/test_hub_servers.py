@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from kit.accounts import Account
-from kit.hub import WITHIN, Hub, Site, ask, request, until
+from kit.hub import OWN_WATCHES, WITHIN, Hub, Site, ask, request, until
 from kit.watchers import Asker, Watcher, living
 from yurtsim.controlplane import ControlPlane
 
@@ -67,7 +67,7 @@ async def test_hub_011_while_one_of_two_servers_is_lost_the_other_serves_everybo
         await site.link.cut("two", how)
         await pair.said("link.changed", now="down", server=two, after=mark)
         async with asyncio.timeout(WITHIN):
-            while (await spread(pair))[0] != WATCHERS:
+            while (await spread(pair))[0] != WATCHERS + OWN_WATCHES:
                 await asyncio.sleep(0.1)
         assert (await pair.asks("/readyz"))[0] == 200
         mark = len(pair.lines())

@@ -395,7 +395,14 @@ class Desk:
         except BadInput:
             return False
         seconds = options.timeout or 1800.0 * (1.0 + random.random())  # noqa: S311 - spreads load
-        watch = LocalWatch(exchange, client, reader, ends_at=exchange.started + seconds, gone=following.leave)
+        watch = LocalWatch(
+            exchange,
+            client,
+            reader,
+            ends_at=exchange.started + seconds,
+            gone=following.leave,
+            more=following.tell_soon,
+        )
         watch.identity = name
         self._count_watch(200)
         following.follow(watch)

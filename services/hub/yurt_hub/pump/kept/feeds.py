@@ -183,7 +183,7 @@ class Following:
             self._stop()
             if event.code != 410:
                 self._wait("an error event")
-        self._tell_soon()
+        self.tell_soon()
 
     def _stop(self) -> None:
         upstream, self._upstream = self._upstream, None
@@ -255,7 +255,7 @@ class Following:
             self._wait(str(err))
         finally:
             self._listing = False
-        self._tell_soon()
+        self.tell_soon()
         self.ensure()
 
     async def _pages(self) -> ListRead | None:
@@ -286,7 +286,8 @@ class Following:
 
     # -- the clients' end
 
-    def _tell_soon(self) -> None:
+    def tell_soon(self) -> None:
+        """Let all who follow read on, once this turn of the loop is over."""
         if not self._telling:
             self._telling = True
             self._feeds.cloud.soon(self._tell)

@@ -22,6 +22,7 @@ class LocalWatch:
         *,
         ends_at: float,
         gone: Callable[["LocalWatch"], None],
+        more: Callable[[], None],
     ) -> None:
         self.ends_at = ends_at
         self.identity = ""
@@ -29,6 +30,7 @@ class LocalWatch:
         self._client = client
         self._reader = reader
         self._gone = gone
+        self._more = more
         self._paused = False
         self._over = False
 
@@ -80,8 +82,9 @@ class LocalWatch:
         self._paused = True
 
     def resume(self, exchange: Exchange) -> None:  # noqa: ARG002 - the port's signature
-        """The client has caught up; the feed's next turn tells it more."""
+        """The client has caught up: the feed tells it more at the end of this turn of the loop."""
         self._paused = False
+        self._more()
 
     def drop(self, exchange: Exchange) -> None:  # noqa: ARG002 - the port's signature
         """The client has gone."""
