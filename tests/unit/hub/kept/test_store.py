@@ -168,6 +168,19 @@ def test_a_deletion_hides_the_object_in_sets_that_have_not_heard_of_it() -> None
     assert ("a", "x") in web.members, "its own feed will tell"
 
 
+def test_an_object_that_was_made_anew_shows_again_also_after_a_restart() -> None:
+    records = Records()
+    store = Store(records)
+    store.put_list(WEB, read(4, [obj("x", 3)]), permit())
+    store.put_list(ALL, read(5, [obj("x", 3)]), permit())
+    store.apply(ALL, read_event(event("DELETED", obj("x", 6))), 2.0)
+    assert loaded(records)[0].find(WEB, "me") is not None
+    assert [one.shown() for one in loaded(records)[0].coverages()] == [[], []]
+    store.apply(WEB, read_event(event("MODIFIED", obj("x", 7, uid="again"))), 2.0)
+    assert found(store, "x") == 7
+    assert found(loaded(records)[0], "x") == 7
+
+
 def test_leaving_a_selection_hides_nothing_elsewhere() -> None:
     """The API server sends the same event for an object that left the selection as for a deleted one."""
     store = Store(Records())

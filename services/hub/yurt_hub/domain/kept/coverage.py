@@ -111,7 +111,7 @@ class Coverage:
     def version_record(self) -> VersionRecord:
         """What is written down of the set's version."""
         gone = [(namespace, name, version) for (namespace, name), version in self.gone.items()]
-        return VersionRecord(self.version, self.deleted, self.confirmed, self.used, self.torn, gone)
+        return VersionRecord(self.version, self.deleted, self.confirmed, self.used, self.torn, None, gone)
 
 
 def order(key: Key) -> str:

@@ -34,8 +34,10 @@ class Listed(Struct, frozen=True):
     """DELETED first, then the others by version; a recreated object is DELETED and ADDED."""
     before: int
     """The set's version until now, 0 for a new one."""
+    anew: bool = False
+    """What watchers know cannot be gone on from: the cloud was set back, or what was kept was damaged."""
     set_back: bool = False
-    """The cloud's versions are lower than they were: nothing that watchers know may be gone on from."""
+    """The cloud's versions are lower than they were."""
     why: str = ""
 
 

@@ -143,9 +143,9 @@ class Feed:
             self._relist, self._refused_at = False, read.version
             return []
         self._relist = self._relist and result.coverage.version > read.version
-        if result.set_back:
+        if result.anew:
             self._begin_anew(own, broken=True)
-        if result.set_back or own is not self.coverage:
+        if result.anew or own is not self.coverage:
             return []
         self.marked = max(self.marked, self.version)
         logged = [self._difference(change, result) for change in result.changes]

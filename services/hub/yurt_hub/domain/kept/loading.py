@@ -36,7 +36,7 @@ def load(store: "Store", found: Iterable[tuple[str, bytes]], damaged: Collection
             continue
         store.restore(gvr, (sys.intern(namespace), name), states)
     for coverage in store.coverages():
-        if not _set_version(coverage, versions.get(coverage.id)):
+        if not _set_version(store, coverage, versions.get(coverage.id)):
             problems.append(f"record {records.VERSION}{coverage.id} is missing")
             coverage.torn = coverage.moved = True
     store.settle()
@@ -61,19 +61,24 @@ def _take_small(store: "Store", key: str, value: bytes, versions: dict[int, byte
     return True
 
 
-def _set_version(coverage: Coverage, value: bytes | None) -> bool:
+def _set_version(store: "Store", coverage: Coverage, value: bytes | None) -> bool:
     """Give a set its version; False when its record is missing or unreadable: up to where it is known is not known."""
     try:
         record = records.decode_version(value or b"")
     except msgspec.MsgspecError:
         coverage.deleted = coverage.version
         return False
+    if record.going is not None:
+        member = coverage.members.get(record.going)
+        if member is not None and member.version <= record.deleted:
+            store.expel(coverage, record.going)
     coverage.version = max(coverage.version, record.version)
     coverage.deleted, coverage.confirmed, coverage.used = record.deleted, record.confirmed, record.used
     coverage.torn = record.torn
-    coverage.gone = {
-        key: version for *parts, version in record.gone if (key := (parts[0], parts[1])) in coverage.members
-    }
+    for namespace, name, version in record.gone:
+        member = coverage.members.get((namespace, name))
+        if member is not None and member.version <= version:  # else it was made anew since
+            coverage.gone[member.key] = version
     return True
 
 

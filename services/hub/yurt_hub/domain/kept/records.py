@@ -87,6 +87,9 @@ class VersionRecord(Struct, array_like=True):
     confirmed: float
     used: float
     torn: bool = False
+    """Also while a list replaces the set: what is found like this was written in part."""
+    going: tuple[str, str] | None = None
+    """The member that left at `deleted`, whether or not its own record says so."""
     gone: list[tuple[str, str, int]] = []
 
 

@@ -68,11 +68,12 @@ class Store:
             self._permit(found, permit)
             return Listed(found, [], before)
         coverage = found or self._new(key)
+        torn = coverage.torn
         learned = shelf.learn(coverage, read.item_kind, read.kind, read.columns)
         if set_back:
             self._set_back(shelf, coverage, version)
         changes = self._replace(shelf, coverage, fresh, version)
-        if version != before or coverage.torn:
+        if version != before or torn:
             coverage.deleted = version  # what came and went in between is not known
         coverage.torn = False
         coverage.gone.clear()
@@ -82,8 +83,8 @@ class Store:
         self._write_version(coverage)
         self._permit(coverage, permit, force=found is None or learned)
         if coverage in quota.shed(self, keep=coverage):
-            return Listed(None, changes, before, set_back, why="the quota of the store is used up")
-        return Listed(coverage, changes, before, set_back)
+            return Listed(None, changes, before, why="the quota of the store is used up")
+        return Listed(coverage, changes, before, anew=set_back or torn, set_back=set_back)
 
     def put_object(
         self, gvr: Gvr, obj: Obj, permit: Permit, *, kind: str = "", columns: bytes | None = None, as_of: int = 0
@@ -117,11 +118,11 @@ class Store:
         coverage = found or self._new(one)
         had = coverage.members.get(key)
         if had is None or had.version <= as_of:
-            shelf.leave(coverage, key)
             coverage.version = coverage.deleted = max(coverage.version, as_of)
             self._confirm(coverage, permit.now)
+            self._write_version(coverage, going=key)
+            shelf.leave(coverage, key)
             self._spread(shelf, key, as_of, told_by=coverage)
-        self._write_version(coverage)
         self._permit(coverage, permit, force=found is None)
 
     def apply(self, key: SetKey, event: Event, now: float) -> Change | None:
@@ -137,19 +138,18 @@ class Store:
             return None
         obj = event.obj
         prev = coverage.members.get(obj.key) if obj is not None else None
-        if obj is not None and event.type == "DELETED":
-            self._deleting(coverage, event.version)
-            shelf.leave(coverage, obj.key)
-            if coverage.fixed:
-                self._spread(shelf, obj.key, event.version, told_by=coverage)
-        elif obj is not None:
-            obj = shelf.join(coverage, obj)
         coverage.version = event.version
         shelf.horizon = max(shelf.horizon, event.version)
         if obj is None:
             return None
         if event.type == "DELETED":
-            self._write_version(coverage)
+            coverage.deleted = event.version
+            self._write_version(coverage, going=obj.key)
+            shelf.leave(coverage, obj.key)
+            if coverage.fixed:
+                self._spread(shelf, obj.key, event.version, told_by=coverage)
+        else:
+            obj = shelf.join(coverage, obj)
         kind = "DELETED" if event.type == "DELETED" else "MODIFIED" if prev is not None else "ADDED"
         return Change(kind, obj, prev, event.version)
 
@@ -233,6 +233,10 @@ class Store:
         self._next_id = max(self._next_id, *(number + 1 for state in states for number in state.sets), 1)
         self._shelf(gvr).restore(key, states, self._by_id.get)
 
+    def expel(self, coverage: Coverage, key: Key) -> None:
+        """While loading: an object left the set after all."""
+        self._shelf(coverage.key.gvr).leave(coverage, key)
+
     def settle(self) -> None:
         """While loading, when all objects are there: numbers that follow from the rest."""
         self._next_id = max(self._next_id, *(number + 1 for number in self._by_id), 1)
@@ -302,8 +306,9 @@ class Store:
     def _replace(self, shelf: Shelf, coverage: Coverage, fresh: dict[Key, Obj], version: int) -> list[Change]:
         found = differences(coverage.members, fresh)
         changes = [Change("DELETED", obj, obj, version) for obj in (*found.lost, *found.again)]
-        if changes:
-            self._deleting(coverage, version)
+        if coverage.version and (found.lost or found.changed):
+            coverage.torn = True
+            self._write_version(coverage)  # if not all of what follows gets written
         for obj in found.lost:
             shelf.leave(coverage, obj.key)
         for obj, had in found.changed:
@@ -312,12 +317,6 @@ class Store:
         for obj in found.dressed:
             shelf.join(coverage, obj)
         return changes
-
-    def _deleting(self, coverage: Coverage, version: int) -> None:
-        """Write down that members go at `version`, before they do: if only this survives, nobody misses it."""
-        coverage.deleted = version
-        self._write_version(coverage)
-        coverage.moved = True
 
     def _spread(self, shelf: Shelf, key: Key, version: int, *, told_by: Coverage) -> None:
         """An object was deleted at `version`: sets that have not heard of it stop showing it."""
@@ -353,9 +352,12 @@ class Store:
     def _write(self, coverage: Coverage) -> None:
         self._recorder.put(f"{COVERAGE}{coverage.id}", encode(coverage.record()), secret=False)
 
-    def _write_version(self, coverage: Coverage) -> None:
+    def _write_version(self, coverage: Coverage, *, going: Key | None = None) -> None:
+        """Write down up to where a set is known; `going` is about to leave it, which loading makes up for."""
         coverage.moved = False
-        self._recorder.put(f"{VERSION}{coverage.id}", encode(coverage.version_record()), secret=False)
+        record = coverage.version_record()
+        record.going = going
+        self._recorder.put(f"{VERSION}{coverage.id}", encode(record), secret=False)
 
 
 def _later(known: Coverage, since: float | None, *, fed: bool) -> bool:
