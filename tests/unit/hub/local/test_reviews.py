@@ -52,7 +52,8 @@ def reviews(records: Records) -> Reviews:
         ("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", True),
         ("POST", "/apis/authentication.k8s.io/v1/tokenreviews?timeout=10s", True),
         ("GET", SAR.path, False),
-        ("POST", "/api/v1/namespaces/a/serviceaccounts/b/token", False),
+        ("POST", "/api/v1/namespaces/a/serviceaccounts/b/token", True),
+        ("POST", "/api/v1/namespaces/a/serviceaccounts/b", False),
         ("POST", "/apis/other.example/v1/subjectaccessreviews", False),
         ("POST", "/api/v1/pods", False),
     ],
@@ -197,3 +198,28 @@ class TestBounds:
     def test_a_dry_run_teaches_nothing(self, reviews: Reviews) -> None:
         reviews.learn(parse_target(SAR.path + "?dryRun=All"), NODE, QUESTION, Told(201, YES), T0)
         assert len(reviews) == 0
+
+
+@pytest.mark.parametrize("protobuf", [False, True])
+def test_a_token_that_was_given_is_given_again_until_it_ends(reviews: Reviews, *, protobuf: bool) -> None:
+    """And only for the same words by the same caller."""
+    target = parse_target("/api/v1/namespaces/a/serviceaccounts/b/token")
+    question = enveloped("TokenRequest", field(2, field(4, 3600)), version="authentication.k8s.io/v1")
+    token = Issuer().token(exp=T0 + 3600)
+    if protobuf:
+        body = enveloped("TokenRequest", field(3, field(1, token)), version="authentication.k8s.io/v1")
+        given = Told(201, body, {b"content-type": b"application/vnd.kubernetes.protobuf"})
+    else:
+        given = Told(201, json.dumps({"kind": "TokenRequest", "status": {"token": token}}).encode())
+    reviews.learn(target, NODE, question, given, T0)
+    again = ask(reviews, question, target=target, at=T0 + 3599)
+    assert (again.status, again.body) == (201, given.body)
+    assert ask(reviews, question, target=target, at=T0 + 3600).status == 503
+    assert ask(reviews, question, target=target, by=POD).status == 503
+    assert ask(reviews, question + b" ", target=target).status == 503
+
+
+def test_what_holds_no_token_is_not_given_again(reviews: Reviews) -> None:
+    target = parse_target("/api/v1/namespaces/a/serviceaccounts/b/token")
+    reviews.learn(target, NODE, b"{}", Told(201, b'{"kind":"TokenRequest","status":{}}'), T0)
+    assert ask(reviews, b"{}", target=target).status == 503

@@ -2,6 +2,9 @@
 
 Lit, every review passes to the cloud. Dark, the same question by the same caller gets its last answer while that is
 fresh enough, and 503 otherwise: a guess about rights is worse than none. The reference answers 502 or an echo.
+
+A TokenRequest counts among them: a kubelet that starts anew asks for the tokens of its pods in the same words, and the
+last one is as good as ever until it ends. The reference makes up a token that nobody accepts.
 """
 
 import hashlib
@@ -58,7 +61,13 @@ class Kept(msgspec.Struct):
 
 def is_review(verb: str, target: Target) -> bool:
     """Say whether a request is a question that is answered at once and leaves nothing behind."""
-    return verb == "create" and (target.group, target.resource) in _KINDS and not target.subresource
+    if verb != "create":
+        return False
+    return _asks_for_token(target) or ((target.group, target.resource) in _KINDS and not target.subresource)
+
+
+def _asks_for_token(target: Target) -> bool:
+    return (target.group, target.resource, target.subresource) == ("", "serviceaccounts", "token")
 
 
 class Reviews:
@@ -141,6 +150,9 @@ def _key(target: Target, identity: str, question: bytes) -> str:
 
 
 def _fresh(target: Target, question: bytes, answer: bytes, now: float) -> float:
+    if _asks_for_token(target):
+        given = read_claims(_given(answer))
+        return max(0.0, given.expires - now) if given is not None and given.expires is not None else 0.0
     fresh = _KINDS.get((target.group, target.resource), 0.0)
     if target.resource != "tokenreviews" or not _authenticated(answer):
         return fresh
@@ -148,6 +160,16 @@ def _fresh(target: Target, question: bytes, answer: bytes, now: float) -> float:
     if claims is None or claims.expires is None:
         return fresh
     return max(0.0, claims.expires - now)
+
+
+def _given(answer: bytes) -> str:
+    """The token in the answer to a TokenRequest."""
+    try:
+        if answer.startswith(MAGIC):
+            return last(last(unwrap(answer), 3), 1).decode()
+        return str(json.loads(answer)["status"]["token"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
 
 
 def _token(question: bytes) -> str:

@@ -137,7 +137,7 @@ class Desk:
             if route.resource == "-":
                 return self._lit_document(exchange, _target(request.target))
             return self._agent(request.user_agent) and self._lit_kept(exchange, _target(request.target))
-        if b"reviews" in request.target:
+        if b"reviews" in request.target or b"/token" in request.target:
             target = _target(request.target)
             mine = not _impersonating(exchange)  # else the answer is about another than who asks
             if mine and is_review(route.verb, target) and (name := self._name(exchange)) is not None:
