@@ -30,6 +30,8 @@ QUICK = LinkPolicy(
     mode="priority", interval=2.0, timeout=0.4, recover_every=0.1, miss_gap=0.05, down_base=0.2, down_cap=0.3
 )
 """The hub's own policy, ten times faster."""
+QUICK_LIMITS = {"ping_within": 0.5, "dial_within": 1.0, "hold_within": 0.0}
+"""Nothing is held in the hope that the cloud comes back: what the dark answers is answered at once."""
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 KUBELET = "kubelet/v1.34.4 (linux/amd64)"
 
@@ -191,7 +193,7 @@ async def running(
             tls=UpstreamTls(keys.ca_file, keys.cert_file, keys.key_file),
             links=links,
             traffic=traffic,
-            limits=UpstreamLimits(**(upstream or {"ping_within": 0.5, "dial_within": 1.0})),
+            limits=UpstreamLimits(**(QUICK_LIMITS if upstream is None else upstream)),
             spawn=tasks.spawn,
             log=structlog.get_logger(),
             clock=loop.time,

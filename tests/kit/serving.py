@@ -174,6 +174,9 @@ class Pipe(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if self._link.refuses:  # it was under way when the link began to refuse
+            self.transport.abort()
+            return
         self._link.pipes.add(self)
         if self.other is None:
             self.other = Pipe(self._link, self)
@@ -225,6 +228,11 @@ class Link:
         """Lose every byte's way: nothing is refused, nothing arrives."""
         self.silent = True
 
+    @property
+    def refuses(self) -> bool:
+        """Nobody gets through."""
+        return self._listening is None
+
     async def refuse(self) -> None:
         """End all connections and refuse new ones."""
         if self._listening is not None:
@@ -240,7 +248,7 @@ class Link:
         self.silent = False
         for pipe in list(self.pipes):
             pipe.go_on()
-        if self._listening is None:
+        if self.refuses:
             loop = asyncio.get_running_loop()
             self._listening = await loop.create_server(lambda: Pipe(self), "127.0.0.1", self.port)
             self.port = self._listening.sockets[0].getsockname()[1]

@@ -281,7 +281,7 @@ class Life:
 
 
 @settings(
-    max_examples=int(os.environ.get("YURT_ROAD_EXAMPLES", "12")),
+    max_examples=int(os.environ.get("YURT_ROAD_EXAMPLES", "8")),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example may take seconds: no shrinking
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
