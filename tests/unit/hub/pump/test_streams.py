@@ -196,6 +196,23 @@ async def test_a_refused_watch_passes_with_its_own_status(keys: Keys) -> None:
         await wire.close()
 
 
+async def test_an_end_that_comes_after_the_last_byte_ends_that_stream_only(keys: Keys) -> None:
+    async with http2(keys) as server, pump(keys, server.url) as hub:
+        other, wire = await hub.connect(), await hub.connect()
+        await watch(other, server)
+        wire.writer.write(WATCH)
+        connection, stream, _ = await asked(server)
+        body = b'{"kind":"Status","code":403}'
+        connection.head(stream, 403, content_length=str(len(body)))
+        connection.send(stream, body)
+        connection.send(stream, b"", end=True)
+        assert (await wire.answer()).body == body
+        connection.send(connection.streams[0], EVENT)
+        assert await other.chunk() == EVENT
+        await wire.close()
+        await other.close()
+
+
 async def test_hub_017_a_watch_is_cut_fifteen_seconds_after_its_own_end(keys: Keys) -> None:
     """Judged by the deadline that was set, not by waiting for it."""
     async with http2(keys) as server, pump(keys, server.url) as hub:
