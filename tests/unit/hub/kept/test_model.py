@@ -162,6 +162,9 @@ class Hub(RuleBasedStateMachine):
         covering = self.store.find(client.asked, ME)
         assert covering is not None
         assert client.version == covering.version
+        if self.exact:
+            as_of = self.cloud.at(client.asked, covering.version)
+            assert client.has == {key: version for key, version in as_of.items() if key not in covering.gone}
         client.strict = self.exact and not covering.gone
 
     @rule(number=st.integers(0, 6), limit=st.sampled_from([1, 100_000]), bookmarks=st.booleans())
@@ -323,7 +326,7 @@ def _content(store: Store) -> object:
 
 TestHub = Hub.TestCase
 TestHub.settings = settings(
-    max_examples=int(os.environ.get("YURT_KEPT_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("YURT_KEPT_EXAMPLES", "150")),
     stateful_step_count=60,
     deadline=None,
     report_multiple_bugs=False,

@@ -210,6 +210,44 @@ def test_selections_see_objects_enter_and_leave(feed: Feed) -> None:
     assert seen(reader) == [("DELETED", "x", 11), ("ADDED", "y", 12), ("MODIFIED", "y", 15), ("DELETED", "y", 16)]
 
 
+def test_who_is_ahead_is_told_of_all_that_may_have_left_its_selection(feed: Feed) -> None:
+    """What it knew of an object is not known here: better a deletion too many than an object that stays for ever."""
+    web = key("/api/v1/pods?labelSelector=app%3Dweb")
+    reader = Reader(feed, web, Options(11))
+    tell(feed, ("MODIFIED", obj("y", 11, "web")), ("MODIFIED", obj("y", 12, "db")), ("MODIFIED", obj("x", 13, "db")))
+    assert seen(reader) == [("DELETED", "y", 12), ("DELETED", "x", 13)]
+    behind = Feed(Store(Records()), PODS)
+    behind.listed(read(10, [obj("y", 4, "db")]), ME, since=1.0)
+    ahead = Reader(behind, web, Options(12))  # it saw y become `web` at 11, and `db` becomes so again at 13
+    tell(behind, ("MODIFIED", obj("y", 13, "db")))
+    assert seen(ahead) == [("DELETED", "y", 13)]
+
+
+def test_a_deletion_of_what_the_hub_does_not_have_is_told(feed: Feed) -> None:
+    """A reader may have it: from before a crash that took the hub's last records."""
+    web, db = (Reader(feed, key(f"/api/v1/pods?labelSelector=app%3D{app}"), Options(10)) for app in ("web", "db"))
+    tell(feed, ("DELETED", obj("lost", 11)))
+    assert seen(web) == [("DELETED", "lost", 11)]
+    assert seen(db) == []
+
+
+def test_after_damage_nobody_goes_on_from_before() -> None:
+    """Whoever watched may have objects that the hub lost, and that are gone by now."""
+    records = Records()
+    before = Feed(Store(records), PODS)
+    before.listed(read(10, [obj("x", 3), obj("y", 4)]), ME, since=1.0)
+    records.drop("o/pods.v1./a/y")
+    store = Store(Records(records.content()))
+    store.load(records.content().items(), damaged=["o/pods.v1./a/y"])
+    feed = Feed(store, PODS)
+    assert feed.resume_version is None
+    reader = Reader(feed, PODS, Options(10))
+    feed.listed(read(20, [obj("x", 3)]), ME, since=2.0)
+    assert seen(reader) == [("ERROR", "410", 0)]
+    with pytest.raises(Gone):
+        Reader(feed, PODS, Options(10))
+
+
 def test_a_field_that_nobody_knows_cannot_be_followed(feed: Feed) -> None:
     with pytest.raises(BadInput, match="color"):
         Reader(feed, key("/api/v1/pods?fieldSelector=spec.color%3Dred"), Options(10))

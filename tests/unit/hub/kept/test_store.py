@@ -442,6 +442,55 @@ def test_numbers_of_sets_that_left_objects_behind_are_not_given_again(two: tuple
     assert listed.coverage.id == 3
 
 
+def cut(records: Records, upto: int) -> Store:
+    """A store from the first records alone."""
+    store = Store(Records())
+    assert store.load(records.content(upto).items()) == []
+    return store
+
+
+def test_a_deletion_is_whole_as_soon_as_anything_of_it_is_written() -> None:
+    records = Records()
+    store = Store(records)
+    store.put_list(ALL, read(5, [obj("x", 3), obj("y", 4)]), permit())
+    before = len(records.log)
+    store.apply(ALL, read_event(event("DELETED", obj("x", 6))), 2.0)
+    states = []
+    for upto in range(before, len(records.log) + 1):
+        coverage = cut(records, upto).coverage(ALL)
+        assert coverage is not None
+        states.append((coverage.version, coverage.deleted, [one.key[1] for one in coverage.shown()]))
+    assert states == [(5, 5, ["x", "y"]), *[(6, 6, ["y"])] * (len(states) - 1)]
+
+
+def test_a_set_that_a_list_replaced_in_part_is_torn() -> None:
+    records = Records()
+    store = Store(records)
+    store.put_list(ALL, read(5, [obj("x", 3), obj("y", 4)]), permit())
+    before = len(records.log)
+    store.put_list(ALL, read(9, [obj("y", 4), obj("z", 8)]), permit())
+    found_whole = [cut(records, upto).find(ALL, "me") for upto in range(before, len(records.log) + 1)]
+    versions = [coverage and coverage.version for coverage in found_whole]
+    assert versions[0] == 5
+    assert versions[-1] == 9
+    assert set(versions[1:-1]) == {None}
+
+
+def test_a_new_set_is_there_whole_or_not_at_all() -> None:
+    records = Records()
+    store = Store(records)
+    store.put_list(WEB, read(3, [obj("x", 3)]), permit())
+    before = len(records.log)
+    store.put_list(ALL, read(5, [obj("x", 3), obj("y", 4)]), permit())
+    for upto in range(before, len(records.log) + 1):
+        torn = cut(records, upto)
+        whole = torn.coverage(ALL)
+        assert whole is None or [one.key[1] for one in whole.shown()] == ["x", "y"]
+        web = torn.coverage(WEB)
+        assert web is not None
+        assert [one.key[1] for one in web.shown()] == ["x"]
+
+
 def test_versions_are_written_at_a_checkpoint() -> None:
     records = Records()
     store = Store(records)
